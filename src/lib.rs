@@ -1,0 +1,10 @@
+//! Waypost decides, at the moment a Pod is created, which registry every one of its images is pulled from.
+//!
+//! # The map
+//!
+//! | where | what | may use |
+//! | --- | --- | --- |
+//! | [`reference`] | image references: grammar, normal form | `std` |
+//!
+//! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
+//! `server`, do not import each other, and are wired together by `app`.
