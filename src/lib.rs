@@ -8,3 +8,5 @@
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
+
+pub mod reference;
