@@ -109,7 +109,14 @@ pub fn decide<'s>(
 ) -> Decision<'s> {
     let mut found = Found::default();
     set.images().find(image, context.namespace, &mut found);
-    let mut walk = Walk { set, context, image, rules: found.rules(set.images(), image).peekable(), observed: SmallVec::new(), under: Matches::new() };
+    let mut walk = Walk {
+        set,
+        context,
+        image,
+        rules: found.rules(set.images(), image).peekable(),
+        observed: SmallVec::new(),
+        under: Matches::new(),
+    };
     if let Some(denied) = walk.next_decision(|rule| rule < set.denying()) {
         return walk.decided(Outcome::Denied, Some(denied), None, set.untouched());
     }
@@ -117,12 +124,24 @@ pub fn decide<'s>(
         return walk.decided(Outcome::OptedOut, None, None, set.untouched());
     }
     walk.under = set.targets_over(image);
-    if walk.under.iter().flat_map(|entries| entries.iter()).any(|entry| set.rule(entry.rule).mode() == Mode::Enforce) {
+    if walk
+        .under
+        .iter()
+        .flat_map(|entries| entries.iter())
+        .any(|entry| set.rule(entry.rule).mode() == Mode::Enforce)
+    {
         return already_target(walk, pull_policy);
     }
     let Some(rule) = walk.next_decision(|_| true) else {
-        let would_rewrite = walk.observed.iter().any(|observed| matches!(observed.would, Would::Rewrite(_)));
-        let outcome = if would_rewrite { Outcome::WouldRewrite } else { Outcome::Unmatched };
+        let would_rewrite = walk
+            .observed
+            .iter()
+            .any(|observed| matches!(observed.would, Would::Rewrite(_)));
+        let outcome = if would_rewrite {
+            Outcome::WouldRewrite
+        } else {
+            Outcome::Unmatched
+        };
         return walk.decided(outcome, None, None, set.untouched());
     };
     match set.rule(rule).action() {
@@ -176,7 +195,11 @@ impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
     fn observe(&mut self, number: u32, rule: &Rule, action: &Action) {
         let would = match action {
             Action::Rewrite(rewrite) => {
-                let under_own = self.under.iter().flat_map(|entries| entries.iter()).any(|entry| entry.rule == number);
+                let under_own = self
+                    .under
+                    .iter()
+                    .flat_map(|entries| entries.iter())
+                    .any(|entry| entry.rule == number);
                 match rewrite.target(rule.matching(), self.image) {
                     Some(target) if !under_own => Would::Rewrite(target),
                     _ => return,
@@ -189,10 +212,23 @@ impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
         self.observed.push(Observed { rule: number, would });
     }
 
-    fn decided(self, outcome: Outcome, rule: Option<u32>, target: Option<String>, pull: PullChange<'s>) -> Decision<'s> {
+    fn decided(
+        self,
+        outcome: Outcome,
+        rule: Option<u32>,
+        target: Option<String>,
+        pull: PullChange<'s>,
+    ) -> Decision<'s> {
         let decides = matches!(outcome, Outcome::Rewritten | Outcome::Kept);
         let warn_mutable_tag = decides && rule.is_some_and(|rule| self.set.rule(rule).warns_of_mutable_tags());
-        Decision { outcome, rule, target, pull, warn_mutable_tag, observed: self.observed }
+        Decision {
+            outcome,
+            rule,
+            target,
+            pull,
+            warn_mutable_tag,
+            observed: self.observed,
+        }
     }
 }
 
@@ -206,7 +242,9 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
     let mut candidates: SmallVec<[u32; 4]> = SmallVec::new();
     for entry in InOrder::new(&mut under) {
         let rule = set.rule(entry.rule);
-        let Action::Rewrite(rewrite) = rule.action() else { continue };
+        let Action::Rewrite(rewrite) = rule.action() else {
+            continue;
+        };
         if rule.mode() != Mode::Enforce {
             continue;
         }
@@ -215,10 +253,15 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
         }
         for mut source in rewrite.sources(entry.detail, &name) {
             source.push_str(image.suffix());
-            let Ok(source) = Reference::parse(&source) else { continue };
+            let Ok(source) = Reference::parse(&source) else {
+                continue;
+            };
             let decided = decides_on(set, context, &source);
             let gives_this = |rule: u32| match set.rule(rule).action() {
-                Action::Rewrite(rewrite) => rewrite.target(set.rule(rule).matching(), &source).as_deref() == Some(&*image.canonical().to_string()),
+                Action::Rewrite(rewrite) => {
+                    rewrite.target(set.rule(rule).matching(), &source).as_deref()
+                        == Some(&*image.canonical().to_string())
+                }
                 _ => false,
             };
             if decided.is_some_and(gives_this) {
@@ -237,10 +280,15 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
                 matching.applies_to(context)
             });
             // A rule that keeps this very image has a say, too.
-            if let Some(keeps) = walk.next_decision(|_| true).filter(|rule| matches!(set.rule(*rule).action(), Action::Keep)) {
+            if let Some(keeps) = walk
+                .next_decision(|_| true)
+                .filter(|rule| matches!(set.rule(*rule).action(), Action::Keep))
+            {
                 candidates.push(keeps);
             }
-            let mut pulls = candidates.iter().map(|rule| set.pull_as_source(Some(*rule), pull_policy));
+            let mut pulls = candidates
+                .iter()
+                .map(|rule| set.pull_as_source(Some(*rule), pull_policy));
             match pulls.next() {
                 Some(pull) if pulls.all(|other| other.is_same(&pull)) => (None, pull),
                 _ => (None, set.untouched()),
@@ -255,7 +303,14 @@ fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> 
     let mut found = Found::default();
     set.images().find(image, context.namespace, &mut found);
     let rules = found.rules(set.images(), image).peekable();
-    let mut walk = Walk { set, context, image, rules, observed: SmallVec::new(), under: Matches::new() };
+    let mut walk = Walk {
+        set,
+        context,
+        image,
+        rules,
+        observed: SmallVec::new(),
+        under: Matches::new(),
+    };
     walk.next_decision(|rule| rule < set.denying());
     walk.next_decision(|_| true)
 }
@@ -263,7 +318,13 @@ fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> 
 impl PolicySet {
     /// For images that are left: only the managed pull secret may be due.
     pub(crate) fn untouched(&self) -> PullChange<'_> {
-        PullChange { policy: None, lower: false, secrets: &[], common_secrets: &[], inject: self.settings().inject }
+        PullChange {
+            policy: None,
+            lower: false,
+            secrets: &[],
+            common_secrets: &[],
+            inject: self.settings().inject,
+        }
     }
 
     fn pull_rewritten(&self, rule: u32) -> PullChange<'_> {
@@ -363,6 +424,3 @@ impl Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

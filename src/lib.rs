@@ -5,8 +5,14 @@
 //! | where | what | may use |
 //! | --- | --- | --- |
 //! | [`reference`] | image references: grammar, normal form | `std` |
+//! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
+//! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
+//! | [`decide`] | what becomes of one image, and why | `policy` |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
 
+pub mod decide;
+pub mod document;
+pub mod policy;
 pub mod reference;

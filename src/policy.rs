@@ -30,7 +30,7 @@ pub use self::{
     template::{Template, TemplateError, Variable},
 };
 pub(crate) use self::{
-    index::{Entry, Index, InOrder, Matches},
+    index::{InOrder, Index, Matches},
     matcher::{Found, Matcher},
 };
 use crate::reference::Reference;
@@ -220,12 +220,18 @@ impl PolicySet {
 
     /// The registry with this number, or [`OTHER_REGISTRY`].
     pub fn registry_name(&self, label: u16) -> &str {
-        self.registry_names.get(usize::from(label)).map_or(OTHER_REGISTRY, |name| name)
+        self.registry_names
+            .get(usize::from(label))
+            .map_or(OTHER_REGISTRY, |name| name)
     }
 
     /// An empty set: nothing is rewritten.
     pub fn empty(settings: Settings) -> Arc<Self> {
-        let compiled = compile(&Input { sources: Vec::new(), presets: Vec::new(), settings });
+        let compiled = compile(&Input {
+            sources: Vec::new(),
+            presets: Vec::new(),
+            settings,
+        });
         match compiled.set {
             Some(set) => Arc::new(set),
             None => unreachable!("no rules have no mistakes"),
@@ -297,7 +303,11 @@ impl Matching {
 
     /// Everything but `images`, which the index has looked at.
     pub(crate) fn check_rest(&self, context: &Context<'_>, image: &Reference<'_>) -> Result<(), Mismatch> {
-        if self.except_images.as_ref().is_some_and(|except| except.1.matches(image)) {
+        if self
+            .except_images
+            .as_ref()
+            .is_some_and(|except| except.1.matches(image))
+        {
             return Err(Mismatch::ExceptImages);
         }
         self.check_context(context)
@@ -311,10 +321,18 @@ impl Matching {
         if self.except_namespaces.as_ref().is_some_and(|globs| matches(globs)) {
             return Err(Mismatch::ExceptNamespaces);
         }
-        if self.namespace_selector.as_ref().is_some_and(|selector| !selector.selects(context.namespace_labels)) {
+        if self
+            .namespace_selector
+            .as_ref()
+            .is_some_and(|selector| !selector.selects(context.namespace_labels))
+        {
             return Err(Mismatch::NamespaceSelector);
         }
-        if self.pod_selector.as_ref().is_some_and(|selector| !selector.selects(context.pod_labels)) {
+        if self
+            .pod_selector
+            .as_ref()
+            .is_some_and(|selector| !selector.selects(context.pod_labels))
+        {
             return Err(Mismatch::PodSelector);
         }
         Ok(())
@@ -347,7 +365,9 @@ impl Rewrite {
     /// The reference that the image is rewritten to; `None` where that is not valid.
     pub(crate) fn target(&self, matching: &Matching, image: &Reference<'_>) -> Option<String> {
         let template = self.to.first()?;
-        let uses_groups = template.variables().any(|variable| matches!(variable, Variable::Group(_)));
+        let uses_groups = template
+            .variables()
+            .any(|variable| matches!(variable, Variable::Group(_)));
         if !uses_groups {
             return template.target(image, &());
         }
@@ -361,7 +381,9 @@ impl Rewrite {
     /// The canonical names that a template of this rule sends to `name`.
     pub(crate) fn sources(&self, template: u32, name: &str) -> Vec<String> {
         match self.to.get(template as usize) {
-            Some(template) => template.sources(name, self.source_registry.as_deref(), self.source_repository.as_deref()),
+            Some(template) => {
+                template.sources(name, self.source_registry.as_deref(), self.source_repository.as_deref())
+            }
             None => Vec::new(),
         }
     }
@@ -378,7 +400,9 @@ impl std::fmt::Display for ImageTest {
 
 impl std::fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,8 +20,8 @@ mod tests;
 
 pub use error::{ErrorKind, ParseError};
 pub use grammar::{
-    MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, is_registry_host, valid_digest, valid_registry,
-    valid_repository, valid_repository_segment, valid_tag,
+    MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, is_registry_host, valid_digest, valid_registry, valid_repository,
+    valid_repository_segment, valid_tag,
 };
 
 /// A valid image reference in its normal form, which remembers how it was written.
@@ -180,18 +180,12 @@ impl<'a> Repository<'a> {
 
     /// The last segment.
     pub fn name(&self) -> &'a str {
-        self.rest
-            .rsplit_once('/')
-            .map_or(self.rest, |(_, name)| name)
+        self.rest.rsplit_once('/').map_or(self.rest, |(_, name)| name)
     }
 
     /// The length of the text in bytes, at most [`MAX_REPOSITORY_BYTES`].
     pub fn len(&self) -> usize {
-        let prefix = if self.in_library {
-            LIBRARY.len() + 1
-        } else {
-            0
-        };
+        let prefix = if self.in_library { LIBRARY.len() + 1 } else { 0 };
         prefix + self.rest.len()
     }
 }
@@ -266,10 +260,7 @@ pub struct Familiar<'a>(Canonical<'a>);
 
 impl fmt::Display for Familiar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Name {
-            registry,
-            repository,
-        } = self.0.name;
+        let Name { registry, repository } = self.0.name;
         // `library/` goes only where one segment follows it, as in `familiarizeName`: exactly what `in_library` says.
         if registry == DEFAULT_REGISTRY {
             f.write_str(repository.rest)?;

@@ -59,7 +59,11 @@ pub fn explain<'s>(
             let verdict = if over || (decision.outcome == Outcome::OptedOut && !denies) {
                 Verdict::NotReached
             } else if let Err(mismatch) = rule.matching().check(context, image) {
-                if already && decision.rule == Some(number) { Verdict::DecidesOnSource } else { Verdict::DoesNotMatch(mismatch) }
+                if already && decision.rule == Some(number) {
+                    Verdict::DecidesOnSource
+                } else {
+                    Verdict::DoesNotMatch(mismatch)
+                }
             } else if rule.mode() != Mode::Enforce || matches!(rule.action(), Action::LatestPush | Action::Nothing) {
                 Verdict::FallsThrough
             } else if already && decision.rule == Some(number) {

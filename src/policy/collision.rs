@@ -30,10 +30,19 @@ pub(crate) fn collisions(rules: &[&Rule]) -> Vec<Collision> {
     let mut mappings = Vec::new();
     let mut ids = HashMap::new();
     for (index, rule) in rules.iter().enumerate() {
-        let Action::Rewrite(rewrite) = &rule.action else { continue };
+        let Action::Rewrite(rewrite) = &rule.action else {
+            continue;
+        };
         for (place, template) in rewrite.to.iter().enumerate() {
             let mut add = |pattern: Option<&Pattern>| {
-                Mapping::all((index, place), template, pattern, rewrite.shared_target, &mut ids, &mut mappings);
+                Mapping::all(
+                    (index, place),
+                    template,
+                    pattern,
+                    rewrite.shared_target,
+                    &mut ids,
+                    &mut mappings,
+                );
             };
             match rule.matching.patterns() {
                 Some(patterns) => patterns.into_iter().for_each(|pattern| add(Some(pattern))),
@@ -43,9 +52,17 @@ pub(crate) fn collisions(rules: &[&Rule]) -> Vec<Collision> {
     }
     let mut found: Vec<Collision> = Vec::new();
     let mut report = |one: &Mapping, other: &Mapping| {
-        let (first, second) = if one.place <= other.place { (one, other) } else { (other, one) };
+        let (first, second) = if one.place <= other.place {
+            (one, other)
+        } else {
+            (other, one)
+        };
         if !found.iter().any(|known| known.second == second.place) {
-            found.push(Collision { first: first.place, second: second.place, loses_registry: second.loses_registry || first.loses_registry });
+            found.push(Collision {
+                first: first.place,
+                second: second.place,
+                loses_registry: second.loses_registry || first.loses_registry,
+            });
         }
     };
     for mapping in &mappings {
@@ -147,7 +164,11 @@ impl Mapping {
             return false;
         }
         // The same images by two rules: what is lost is the same in both.
-        if self.template == other.template && self.lost.is_some() && self.lost == other.lost && self.registry == other.registry {
+        if self.template == other.template
+            && self.lost.is_some()
+            && self.lost == other.lost
+            && self.registry == other.registry
+        {
             return false;
         }
         // `r/{registry}/{repository}` for all and `r/docker.io/{repository}` for some agree on the latter's images.
@@ -178,7 +199,11 @@ impl<'p> Source<'p> {
     fn of(pattern: Option<&'p Pattern>) -> Self {
         const ANYTHING: &Segment = &Segment::Deep;
         let Some(pattern) = pattern else {
-            return Self { registry: None, registry_text: "*", repository: vec![ANYTHING] };
+            return Self {
+                registry: None,
+                registry_text: "*",
+                repository: vec![ANYTHING],
+            };
         };
         let (registry, repository) = match pattern.segments().split_first() {
             // The registry and some of the path.
@@ -224,11 +249,19 @@ impl<'p> Source<'p> {
 
     /// The names that the template gives, as patterns; too many rather than too few.
     fn names(&self, template: &Template) -> Vec<Vec<Segment>> {
-        let join = |segments: &[&Segment]| segments.iter().map(|segment| segment.as_str()).collect::<Vec<_>>().join("/");
+        let join = |segments: &[&Segment]| {
+            segments
+                .iter()
+                .map(|segment| segment.as_str())
+                .collect::<Vec<_>>()
+                .join("/")
+        };
         let mut text = String::new();
         for piece in template.pieces() {
             match piece {
-                Piece::Literal(literal) if text.ends_with('/') => text.push_str(literal.strip_prefix('/').unwrap_or(literal)),
+                Piece::Literal(literal) if text.ends_with('/') => {
+                    text.push_str(literal.strip_prefix('/').unwrap_or(literal))
+                }
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Variable(Variable::Registry) => text.push_str(self.registry_text),
                 Piece::Variable(Variable::Repository) => text.push_str(&join(&self.repository)),
@@ -248,7 +281,11 @@ impl<'p> Source<'p> {
         for part in text.split('/') {
             // Within a segment, several segments begin or end.
             let within = part.contains("**") && part != "**";
-            names.push(Segment::parse(&if within { part.replace("**", "*") } else { part.to_owned() }));
+            names.push(Segment::parse(&if within {
+                part.replace("**", "*")
+            } else {
+                part.to_owned()
+            }));
             open |= within;
         }
         if open {

@@ -7,7 +7,7 @@ use std::{cell::OnceCell, collections::BTreeMap};
 use hashbrown::HashMap;
 
 use super::{
-    Action, ImageTest, Matching, Mode, PolicySet, PresetChoice, Rewrite, Rule, Settings,
+    Action, ImageTest, PolicySet, PresetChoice, Rule, Settings,
     collision::collisions,
     index::{Entry, Index},
     matcher::{MAX_REGEXES, MatcherBuilder},
@@ -106,27 +106,42 @@ impl Compiler {
             match node.get("kind").and_then(Node::as_str) {
                 Some("Policy") | None => self.policy(source, file, node),
                 Some("Preset") => {
-                    let problem = Problem::error("unknown-kind", Path::root().key("kind"), "a preset is no policy: it is chosen by its name")
-                        .hint("make it `kind: Policy`, without `description`, `exempting` and `values`");
+                    let problem = Problem::error(
+                        "unknown-kind",
+                        Path::root().key("kind"),
+                        "a preset is no policy: it is chosen by its name",
+                    )
+                    .hint("make it `kind: Policy`, without `description`, `exempting` and `values`");
                     self.report(source, Some(&node), vec![problem]);
                 }
                 Some(kind) => {
-                    let problem = Problem::error("unknown-kind", Path::root().key("kind"), format!("the kind `{}` is unknown here", kind.escape_debug()))
-                        .hint("a file of policies has documents with `kind: Policy`");
+                    let problem = Problem::error(
+                        "unknown-kind",
+                        Path::root().key("kind"),
+                        format!("the kind `{}` is unknown here", kind.escape_debug()),
+                    )
+                    .hint("a file of policies has documents with `kind: Policy`");
                     self.report(source, Some(&node), vec![problem]);
                 }
             }
         }
         if !any {
-            let mut warning =
-                Diagnostic::without_place(source.name.clone(), Severity::Warning, "empty-file", "there is no policy in this file");
+            let mut warning = Diagnostic::without_place(
+                source.name.clone(),
+                Severity::Warning,
+                "empty-file",
+                "there is no policy in this file",
+            );
             warning.hint = Some("delete it, or write a policy: `waypost check --help` has an example".to_owned());
             self.diagnostics.push(warning);
         }
     }
 
     fn policy(&mut self, source: &Source, file: usize, node: Node) {
-        let shape = self.shapes.policy.get_or_init(|| check::Shape::from_schema(&spec::schema::<PolicyDocument>()));
+        let shape = self
+            .shapes
+            .policy
+            .get_or_init(|| check::Shape::from_schema(&spec::schema::<PolicyDocument>()));
         let problems = shape.check(&node);
         let sound = problems.is_empty();
         self.report(source, Some(&node), problems);
@@ -149,7 +164,12 @@ impl Compiler {
         if let Some(other) = self.documents.iter().find(|other| other.policy == name) {
             let preset = preset::find(&name).is_some() || name == BUILT_IN;
             problems.push(
-                Problem::error("duplicate-name", path, format!("the policy `{name}` is in {} already", other.source.name)).hint(if preset {
+                Problem::error(
+                    "duplicate-name",
+                    path,
+                    format!("the policy `{name}` is in {} already", other.source.name),
+                )
+                .hint(if preset {
                     "that is a preset in use: give your policy a name of its own"
                 } else {
                     "give each policy a name of its own"
@@ -157,12 +177,26 @@ impl Compiler {
             );
         } else if name == BUILT_IN {
             problems.push(
-                Problem::error("duplicate-name", path, format!("the name `{BUILT_IN}` is for built-in rules"))
-                    .hint("give your policy another name"),
+                Problem::error(
+                    "duplicate-name",
+                    path,
+                    format!("the name `{BUILT_IN}` is for built-in rules"),
+                )
+                .hint("give your policy another name"),
             );
         }
         self.report(source, Some(&node), problems);
-        self.rules(Document { source: source.clone(), file, node, policy: name }, Class::Policy, document.spec.rules, false);
+        self.rules(
+            Document {
+                source: source.clone(),
+                file,
+                node,
+                policy: name,
+            },
+            Class::Policy,
+            document.spec.rules,
+            false,
+        );
     }
 
     fn preset(&mut self, place: usize, choice: &PresetChoice) {
@@ -178,12 +212,18 @@ impl Compiler {
                 None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
             };
             let message = format!("there is no preset `{}`", choice.name.escape_debug());
-            return self.diagnostics.push(whole("policies.presets".to_owned(), message, hint));
+            return self
+                .diagnostics
+                .push(whole("policies.presets".to_owned(), message, hint));
         };
         let source = Source::new(format!("preset {}", preset.name), preset.text);
         if self.documents.iter().any(|other| other.policy == preset.name) {
             let message = format!("the preset `{}` is chosen twice", preset.name);
-            return self.diagnostics.push(whole("policies.presets".to_owned(), message, "choose it once".to_owned()));
+            return self.diagnostics.push(whole(
+                "policies.presets".to_owned(),
+                message,
+                "choose it once".to_owned(),
+            ));
         }
         let (mut nodes, problems) = document::parse(&source);
         self.report(&source, nodes.first(), problems);
@@ -197,7 +237,10 @@ impl Compiler {
                 }
                 None => self.diagnostics.push(whole(
                     source.name.clone(),
-                    format!("the preset `{}` needs the value `{}`: {}", preset.name, value.name, value.description),
+                    format!(
+                        "the preset `{}` needs the value `{}`: {}",
+                        preset.name, value.name, value.description
+                    ),
                     format!(
                         "write `{}`, or in the configuration `{{name: {}, values: {{{}: {}}}}}`",
                         value.as_argument(preset.name),
@@ -208,7 +251,11 @@ impl Compiler {
                 )),
             }
         }
-        for name in choice.values.keys().filter(|name| !declared.iter().any(|value| value.name == **name)) {
+        for name in choice
+            .values
+            .keys()
+            .filter(|name| !declared.iter().any(|value| value.name == **name))
+        {
             let names: Vec<&str> = declared.iter().map(|value| value.name.as_str()).collect();
             let hint = match check::closest(name, names.iter().copied()) {
                 Some(close) => format!("did you mean `{close}`?"),
@@ -222,10 +269,18 @@ impl Compiler {
             return;
         }
         let unknown = preset::fill_in(&mut node, &values);
-        let shape = self.shapes.preset.get_or_init(|| check::Shape::from_schema(&spec::schema::<PresetDocument>()));
+        let shape = self
+            .shapes
+            .preset
+            .get_or_init(|| check::Shape::from_schema(&spec::schema::<PresetDocument>()));
         let mut problems = shape.check(&node);
         problems.extend(unknown.into_iter().map(|name| {
-            Problem::error("unknown-value", Path::root().key("spec"), format!("the value `${{{name}}}` is not declared")).hint("add it to `values`")
+            Problem::error(
+                "unknown-value",
+                Path::root().key("spec"),
+                format!("the value `${{{name}}}` is not declared"),
+            )
+            .hint("add it to `values`")
         }));
         let sound = problems.is_empty();
         self.report(&source, Some(&node), problems);
@@ -237,9 +292,18 @@ impl Compiler {
             Err(error) => return self.report(&source, Some(&node), vec![error.into()]),
         };
         let exempting = document.spec.exempting;
-        let class = if exempting { Class::Exempting } else { Class::Preset(place) };
+        let class = if exempting {
+            Class::Exempting
+        } else {
+            Class::Preset(place)
+        };
         let file = self.documents.len();
-        let document_of = Document { source, file, node, policy: document.metadata.name };
+        let document_of = Document {
+            source,
+            file,
+            node,
+            policy: document.metadata.name,
+        };
         self.rules(document_of, class, document.spec.rules, exempting);
     }
 
@@ -251,22 +315,36 @@ impl Compiler {
             let path = base.clone().index(index);
             if let Some(first) = names.get(&spec.name) {
                 problems.push(
-                    Problem::error("duplicate-name", path.clone().key("name"), format!("the rule `{}` is there twice", spec.name))
-                        .hint("give each rule of a policy a name of its own")
-                        .related(base.clone().index(*first).key("name"), "the first"),
+                    Problem::error(
+                        "duplicate-name",
+                        path.clone().key("name"),
+                        format!("the rule `{}` is there twice", spec.name),
+                    )
+                    .hint("give each rule of a policy a name of its own")
+                    .related(base.clone().index(*first).key("name"), "the first"),
                 );
             } else {
                 names.insert(spec.name.clone(), index);
             }
             if only_keeps && spec.keep.is_none() {
-                problems.push(Problem::error("invalid-rule", path.clone(), "a preset that exempts can only keep").hint("write `keep: {}`"));
+                problems.push(
+                    Problem::error("invalid-rule", path.clone(), "a preset that exempts can only keep")
+                        .hint("write `keep: {}`"),
+                );
             }
             if let Some(rule) = rule::build(&document.policy, spec, &path, &mut problems) {
-                self.drafts.push(Draft { class, rule, document: self.documents.len(), index });
+                self.drafts.push(Draft {
+                    class,
+                    rule,
+                    document: self.documents.len(),
+                    index,
+                });
             }
         }
         if names.is_empty() {
-            problems.push(Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"));
+            problems.push(
+                Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
+            );
         }
         self.report(&document.source, Some(&document.node), problems);
         self.documents.push(document);
@@ -275,22 +353,38 @@ impl Compiler {
     fn finish(mut self, settings: Settings) -> Compiled {
         if settings.route_pushes {
             let rule = rule::latest_push();
-            self.drafts.push(Draft { class: Class::LatestPush, rule, document: usize::MAX, index: 0 });
+            self.drafts.push(Draft {
+                class: Class::LatestPush,
+                rule,
+                document: usize::MAX,
+                index: 0,
+            });
         }
         // Stable: within a class the order is that of the texts.
-        self.drafts.sort_by_key(|draft| (!matches!(draft.rule.action, Action::Deny { .. }), draft.class));
+        self.drafts
+            .sort_by_key(|draft| (!matches!(draft.rule.action, Action::Deny { .. }), draft.class));
         self.cross_check();
         let failed = self.diagnostics.iter().any(Diagnostic::is_error);
         let set = if failed { None } else { self.assemble(settings) };
         self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
-        Compiled { set, diagnostics: self.diagnostics }
+        Compiled {
+            set,
+            diagnostics: self.diagnostics,
+        }
     }
 
     /// What only shows when all rules are known.
     fn cross_check(&mut self) {
         let rules: Vec<&Rule> = self.drafts.iter().map(|draft| &draft.rule).collect();
         let mut found: Vec<(usize, Problem)> = Vec::new();
-        let regexes = |rule: &Rule| rule.matching.images.iter().flatten().filter(|test| matches!(test, ImageTest::Regex(_))).count();
+        let regexes = |rule: &Rule| {
+            rule.matching
+                .images
+                .iter()
+                .flatten()
+                .filter(|test| matches!(test, ImageTest::Regex(_)))
+                .count()
+        };
         let mut total = 0;
         for (place, rule) in rules.iter().enumerate() {
             let before = total;
@@ -298,13 +392,20 @@ impl Compiler {
             if before <= MAX_REGEXES && total > MAX_REGEXES {
                 let path = self.path(place).key("match").key("images");
                 let message = format!("there are more than {MAX_REGEXES} regular expressions");
-                found.push((place, Problem::error("too-many-regexes", path, message).hint("use patterns: any number of them costs the same")));
+                found.push((
+                    place,
+                    Problem::error("too-many-regexes", path, message)
+                        .hint("use patterns: any number of them costs the same"),
+                ));
             }
         }
         for (shadowed, by) in shadowed(&rules) {
             let (draft, first) = (&self.drafts[shadowed], &self.drafts[by]);
             let same_file = self.file(draft) == self.file(first);
-            let message = format!("the rule `{}` never decides: `{}` comes first and matches all that it matches", draft.rule.id, first.rule.id);
+            let message = format!(
+                "the rule `{}` never decides: `{}` comes first and matches all that it matches",
+                draft.rule.id, first.rule.id
+            );
             let mut problem = if same_file {
                 Problem::error("shadowed-rule", self.path(shadowed).key("name"), message)
             } else {
@@ -323,9 +424,15 @@ impl Compiler {
                 _ => String::new(),
             });
             let text = rewrite(&draft.rule);
-            let what = if collision.loses_registry { "registries" } else { "repositories" };
+            let what = if collision.loses_registry {
+                "registries"
+            } else {
+                "repositories"
+            };
             let message = match collision.first.0 == place {
-                true => format!("the template `{text}` can give images of different {what} one name, and the rule matches several"),
+                true => format!(
+                    "the template `{text}` can give images of different {what} one name, and the rule matches several"
+                ),
                 false => format!(
                     "the template `{text}` can give an image the name that `{}` gives another",
                     self.drafts[collision.first.0].rule.id
@@ -385,11 +492,22 @@ impl Compiler {
                 }
             }
         }
-        let denying = rules.iter().take_while(|rule| matches!(rule.action, Action::Deny { .. })).count();
+        let denying = rules
+            .iter()
+            .take_while(|rule| matches!(rule.action, Action::Deny { .. }))
+            .count();
         match images.build() {
             Ok(images) => {
                 let denying = u32::try_from(denying).unwrap_or(u32::MAX);
-                Some(PolicySet { rules, denying, images, targets, registries, registry_names, settings })
+                Some(PolicySet {
+                    rules,
+                    denying,
+                    images,
+                    targets,
+                    registries,
+                    registry_names,
+                    settings,
+                })
             }
             Err(error) => {
                 let message = format!("the regular expressions of all rules together are too large: {error}");
@@ -402,7 +520,8 @@ impl Compiler {
     }
 
     fn report(&mut self, source: &Source, node: Option<&Node>, problems: Vec<Problem>) {
-        self.diagnostics.extend(problems.iter().map(|problem| document::locate(problem, source, node)));
+        self.diagnostics
+            .extend(problems.iter().map(|problem| document::locate(problem, source, node)));
     }
 
     fn path(&self, place: usize) -> Path {
@@ -427,3 +546,6 @@ fn valid_policy_name(name: &str) -> bool {
 
 /// The policy that built-in rules belong to.
 const BUILT_IN: &str = "waypost";
+
+#[cfg(test)]
+mod tests;

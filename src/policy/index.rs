@@ -74,7 +74,9 @@ pub(crate) struct Ends {
 impl Index {
     /// An index that matches nothing.
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![Node::default()] }
+        Self {
+            nodes: vec![Node::default()],
+        }
     }
 
     /// Adds a pattern. `namespaces` are the only ones that the entry is for, where they are known by name.
@@ -87,7 +89,7 @@ impl Index {
         match namespaces {
             Some(names) if names.iter().all(Glob::is_literal) => {
                 for name in names {
-                    push(ends.by_namespace.entry_ref(name.as_str()).or_default(), entry);
+                    push(ends.by_namespace.entry(name.as_str().into()).or_default(), entry);
                 }
             }
             _ => push(&mut ends.general, entry),
@@ -100,7 +102,12 @@ impl Index {
     }
 
     /// The entries of all patterns that match these segments, for an image in this namespace.
-    pub(crate) fn matches<'i, 'a>(&'i self, segments: impl Iterator<Item = &'a str>, namespace: &str, found: &mut Matches<'i>) {
+    pub(crate) fn matches<'i, 'a>(
+        &'i self,
+        segments: impl Iterator<Item = &'a str>,
+        namespace: &str,
+        found: &mut Matches<'i>,
+    ) {
         let mut active: SmallVec<[u32; 16]> = SmallVec::new();
         let mut next: SmallVec<[u32; 16]> = SmallVec::new();
         active.push(0);
@@ -170,7 +177,10 @@ impl Index {
             }
             active = next;
         }
-        active.into_iter().filter_map(|at| self.nodes[at as usize].ends.as_deref()).collect()
+        active
+            .into_iter()
+            .filter_map(|at| self.nodes[at as usize].ends.as_deref())
+            .collect()
     }
 
     fn child(&mut self, at: usize, segment: &Segment) -> usize {
@@ -183,7 +193,10 @@ impl Index {
             Segment::Deep => *or_new(&mut node.deep, new),
         };
         if child == new {
-            self.nodes.push(Node { stays: *segment == Segment::Deep, ..Node::default() });
+            self.nodes.push(Node {
+                stays: *segment == Segment::Deep,
+                ..Node::default()
+            });
         }
         child as usize
     }
@@ -214,11 +227,13 @@ impl Literals {
             }
             Self::One(present, child) if **present == *text => *child,
             Self::One(..) => {
-                let Self::One(present, child) = std::mem::take(self) else { unreachable!("matched above") };
+                let Self::One(present, child) = std::mem::take(self) else {
+                    unreachable!("matched above")
+                };
                 *self = Self::Many(HashMap::from_iter([(present, child), (text.into(), new)]));
                 new
             }
-            Self::Many(children) => *children.entry_ref(text).or_insert(new),
+            Self::Many(children) => *children.entry(text.into()).or_insert(new),
         }
     }
 }
@@ -229,7 +244,7 @@ impl Globs {
         if !self.lengths.contains(&prefix.len()) {
             self.lengths.push(prefix.len());
         }
-        let edges = self.by_prefix.entry_ref(prefix).or_default();
+        let edges = self.by_prefix.entry(prefix.into()).or_default();
         match edges.iter().find(|(present, _)| present == glob) {
             Some((_, child)) => *child,
             None => {
@@ -241,12 +256,17 @@ impl Globs {
 
     fn get(&self, glob: &Glob) -> Option<u32> {
         let edges = self.by_prefix.get(glob.literal_prefix())?;
-        edges.iter().find(|(present, _)| present == glob).map(|(_, child)| *child)
+        edges
+            .iter()
+            .find(|(present, _)| present == glob)
+            .map(|(_, child)| *child)
     }
 
     fn matches(&self, segment: &str, mut found: impl FnMut(u32)) {
         for &length in &self.lengths {
-            let Some(edges) = segment.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) else { continue };
+            let Some(edges) = segment.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) else {
+                continue;
+            };
             for (glob, child) in edges {
                 if glob.matches(segment) {
                     found(*child);
@@ -272,7 +292,11 @@ impl Iterator for InOrder<'_, '_> {
 
     // Few lists: the smallest head is found by looking at all. No copy, and what follows the first decision is never read.
     fn next(&mut self) -> Option<Entry> {
-        let list = self.lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
+        let list = self
+            .lists
+            .iter_mut()
+            .filter(|list| !list.is_empty())
+            .min_by_key(|list| list[0])?;
         let (first, rest) = list.split_first()?;
         *list = rest;
         Some(*first)
@@ -311,7 +335,14 @@ mod tests {
     fn index_of(patterns: &[Pattern]) -> Index {
         let mut index = Index::new();
         for (rule, pattern) in patterns.iter().enumerate() {
-            index.insert(pattern.segments(), None, Entry { rule: rule as u32, detail: Entry::NOTHING });
+            index.insert(
+                pattern.segments(),
+                None,
+                Entry {
+                    rule: rule as u32,
+                    detail: Entry::NOTHING,
+                },
+            );
         }
         index
     }
@@ -343,9 +374,23 @@ mod tests {
         let everything = Pattern::parse("*/**").unwrap();
         for rule in 0..1000 {
             let namespaces = [Glob::new(&format!("team-{rule}"))];
-            index.insert(everything.segments(), Some(&namespaces), Entry { rule, detail: Entry::NOTHING });
+            index.insert(
+                everything.segments(),
+                Some(&namespaces),
+                Entry {
+                    rule,
+                    detail: Entry::NOTHING,
+                },
+            );
         }
-        index.insert(everything.segments(), Some(&[Glob::new("team-7*")]), Entry { rule: 1000, detail: Entry::NOTHING });
+        index.insert(
+            everything.segments(),
+            Some(&[Glob::new("team-7*")]),
+            Entry {
+                rule: 1000,
+                detail: Entry::NOTHING,
+            },
+        );
         assert_eq!(matching(&index, "alpine", "team-7"), [7, 1000]);
     }
 

@@ -41,7 +41,12 @@ pub(crate) struct MatcherBuilder {
 
 impl MatcherBuilder {
     pub(crate) fn new() -> Self {
-        Self { index: Index::new(), suffixes: Vec::new(), regexes: Vec::new(), regex_rules: Vec::new() }
+        Self {
+            index: Index::new(),
+            suffixes: Vec::new(),
+            regexes: Vec::new(),
+            regex_rules: Vec::new(),
+        }
     }
 
     pub(crate) fn pattern(&mut self, pattern: &Pattern, namespaces: Option<&[Glob]>, rule: u32) {
@@ -52,11 +57,18 @@ impl MatcherBuilder {
             }
             None => Entry::NOTHING,
         };
-        self.index.insert(pattern.segments(), namespaces, Entry { rule, detail });
+        self.index
+            .insert(pattern.segments(), namespaces, Entry { rule, detail });
     }
 
     pub(crate) fn everything(&mut self, namespaces: Option<&[Glob]>, rule: u32) {
-        self.index.insert_for_all(namespaces, Entry { rule, detail: Entry::NOTHING });
+        self.index.insert_for_all(
+            namespaces,
+            Entry {
+                rule,
+                detail: Entry::NOTHING,
+            },
+        );
     }
 
     pub(crate) fn regex(&mut self, regex: &AnchoredRegex, rule: u32) {
@@ -72,7 +84,12 @@ impl MatcherBuilder {
             .size_limit(MAX_REGEX_SET_BYTES)
             .dfa_size_limit(MAX_REGEX_SET_BYTES / 8)
             .build()?;
-        Ok(Matcher { index: self.index, suffixes: self.suffixes, regexes, regex_rules: self.regex_rules })
+        Ok(Matcher {
+            index: self.index,
+            suffixes: self.suffixes,
+            regexes,
+            regex_rules: self.regex_rules,
+        })
     }
 }
 
@@ -82,7 +99,12 @@ impl Matcher {
         self.index.matches(image.segments(), namespace, &mut found.lists);
         if !self.regex_rules.is_empty() {
             let canonical = image.canonical().to_string();
-            found.by_regex.extend(self.regexes.matches(&canonical).iter().map(|index| self.regex_rules[index]));
+            found.by_regex.extend(
+                self.regexes
+                    .matches(&canonical)
+                    .iter()
+                    .map(|index| self.regex_rules[index]),
+            );
         }
     }
 
@@ -103,10 +125,18 @@ pub(crate) struct Found<'i> {
 
 impl<'i> Found<'i> {
     /// The rules that match, in ascending order; one rule may come more than once.
-    pub(crate) fn rules<'f>(&'f mut self, matcher: &'f Matcher, image: &'f Reference<'f>) -> impl Iterator<Item = u32> + 'f + use<'f, 'i> {
+    pub(crate) fn rules<'f>(
+        &'f mut self,
+        matcher: &'f Matcher,
+        image: &'f Reference<'f>,
+    ) -> impl Iterator<Item = u32> + 'f + use<'f, 'i> {
         let mut patterns = InOrder::new(&mut self.lists)
             .filter(move |entry| {
-                entry.detail == Entry::NOTHING || matcher.suffixes.get(entry.detail as usize).is_some_and(|suffix| suffix.matches(image))
+                entry.detail == Entry::NOTHING
+                    || matcher
+                        .suffixes
+                        .get(entry.detail as usize)
+                        .is_some_and(|suffix| suffix.matches(image))
             })
             .map(|entry| entry.rule)
             .peekable();
@@ -135,8 +165,13 @@ impl AnchoredRegex {
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         // The expression alone first: its own mistakes are to be shown as the author wrote them.
         Regex::new(source)?;
-        let regex = RegexBuilder::new(&format!(r"\A(?:{source})\z")).size_limit(MAX_REGEX_BYTES).build()?;
-        Ok(Self { source: source.into(), regex })
+        let regex = RegexBuilder::new(&format!(r"\A(?:{source})\z"))
+            .size_limit(MAX_REGEX_BYTES)
+            .build()?;
+        Ok(Self {
+            source: source.into(),
+            regex,
+        })
     }
 
     /// As its author wrote it.
@@ -181,7 +216,10 @@ pub(crate) struct Captured {
 
 impl Groups for Captured {
     fn group(&self, name: &str) -> Option<&str> {
-        self.groups.iter().find(|(present, _)| **present == *name).map(|(_, text)| &**text)
+        self.groups
+            .iter()
+            .find(|(present, _)| **present == *name)
+            .map(|(_, text)| &**text)
     }
 }
 
@@ -201,7 +239,12 @@ mod tests {
             (r"gcr\.io/x:\d+", "gcr.io/x:1", true),
         ] {
             let regex = AnchoredRegex::new(regex).unwrap();
-            assert_eq!(regex.matches(&Reference::parse(image).unwrap()), expected, "{} on {image}", regex.as_str());
+            assert_eq!(
+                regex.matches(&Reference::parse(image).unwrap()),
+                expected,
+                "{} on {image}",
+                regex.as_str()
+            );
         }
     }
 
@@ -210,7 +253,10 @@ mod tests {
         let regex = AnchoredRegex::new(r"docker\.io/(?<team>[^/]+)/(?<rest>.+)").unwrap();
         assert_eq!(regex.groups(), ["team", "rest"]);
         let captured = regex.captures(&Reference::parse("myorg/app:1.2").unwrap()).unwrap();
-        assert_eq!((captured.group("team"), captured.group("rest"), captured.group("x")), (Some("myorg"), Some("app"), None));
+        assert_eq!(
+            (captured.group("team"), captured.group("rest"), captured.group("x")),
+            (Some("myorg"), Some("app"), None)
+        );
     }
 
     #[test]

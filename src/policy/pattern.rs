@@ -31,7 +31,7 @@ pub enum Segment {
 
 /// What a pattern says of tag and digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suffix {
+pub(crate) struct Suffix {
     tag: Option<Glob>,
     digest: Option<Glob>,
 }
@@ -62,11 +62,17 @@ impl Pattern {
         };
         // A colon before the last slash is a port, or part of an IPv6 literal.
         let (name, tag) = match named.rfind(':') {
-            Some(colon) if named.rfind('/').is_some_and(|slash| colon > slash) => (&named[..colon], Some(&named[colon + 1..])),
+            Some(colon) if named.rfind('/').is_some_and(|slash| colon > slash) => {
+                (&named[..colon], Some(&named[colon + 1..]))
+            }
             _ => (named, None),
         };
         if name.is_empty() {
-            return Err(error(0..text.len(), "an image pattern is empty".into(), "write registry/repository, such as docker.io/**".into()));
+            return Err(error(
+                0..text.len(),
+                "an image pattern is empty".into(),
+                "write registry/repository, such as docker.io/**".into(),
+            ));
         }
         let (first, rest) = match name.split_once('/') {
             Some((first, rest)) if may_be_registry(first) => (first, rest),
@@ -100,20 +106,26 @@ impl Pattern {
                     "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
                 ));
             }
-            if let Some(bad) = part.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c))) {
+            if let Some(bad) =
+                part.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c)))
+            {
                 let wrong = part[bad..].chars().next().unwrap_or_default();
                 let hint = match wrong {
                     'A'..='Z' => "repositories are in lower case: write it so".to_owned(),
                     ':' => "a tag comes last, a port belongs to the registry, the first segment".to_owned(),
                     '?' | '[' | ']' | '{' | '}' | '(' | ')' | '|' | '+' | '^' | '$' | '\\' => {
-                        "only `*` and `**` are special in a pattern; for a regular expression write {regex: '…'}".to_owned()
+                        "only `*` and `**` are special in a pattern; for a regular expression write {regex: '…'}"
+                            .to_owned()
                     }
                     _ => "a repository has lower-case letters, digits and . _ - only".to_owned(),
                 };
                 let start = within.start + bad;
                 return Err(error(
                     start..start + wrong.len_utf8(),
-                    format!("the pattern `{text}` has the character `{}` in a repository: no image can have it", wrong.escape_debug()),
+                    format!(
+                        "the pattern `{text}` has the character `{}` in a repository: no image can have it",
+                        wrong.escape_debug()
+                    ),
                     hint,
                 ));
             }
@@ -127,7 +139,9 @@ impl Pattern {
                 Segment::Any | Segment::Glob(_) => {
                     return Err(error(
                         first.len() + 1..name.len(),
-                        format!("the pattern `{text}` matches nothing: a repository of Docker Hub has two segments at least, such as library/alpine"),
+                        format!(
+                            "the pattern `{text}` matches nothing: a repository of Docker Hub has two segments at least, such as library/alpine"
+                        ),
                         format!("write docker.io/library/{rest} for official images, docker.io/** for all"),
                     ));
                 }
@@ -153,17 +167,25 @@ impl Pattern {
                 let possible = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c) || c == '*';
                 let fine = match digest.split_once(':') {
                     Some((algorithm, hex)) => {
-                        !hex.is_empty() && hex.chars().all(possible) && (hex.contains('*') || reference::valid_digest(digest).is_ok()) && {
-                            let algorithm = Glob::new(algorithm);
-                            ["sha256", "sha384", "sha512"].iter().any(|known| algorithm.matches(known))
-                        }
+                        !hex.is_empty()
+                            && hex.chars().all(possible)
+                            && (hex.contains('*') || reference::valid_digest(digest).is_ok())
+                            && {
+                                let algorithm = Glob::new(algorithm);
+                                ["sha256", "sha384", "sha512"]
+                                    .iter()
+                                    .any(|known| algorithm.matches(known))
+                            }
                     }
                     None => digest == "*",
                 };
                 if !fine {
                     return Err(error(
                         within,
-                        format!("the pattern `{text}` has a digest that no image can have: `{}`", digest.escape_debug()),
+                        format!(
+                            "the pattern `{text}` has a digest that no image can have: `{}`",
+                            digest.escape_debug()
+                        ),
                         "write @sha256:<64 lower-case hex digits>, or @* for every image with a digest".into(),
                     ));
                 }
@@ -284,8 +306,13 @@ impl Segment {
 impl Suffix {
     /// Whether tag and digest of the image match. An image with neither has the tag `latest` here.
     pub(crate) fn matches(&self, image: &Reference<'_>) -> bool {
-        self.tag.as_ref().is_none_or(|glob| image.matching_tag().is_some_and(|tag| glob.matches(tag)))
-            && self.digest.as_ref().is_none_or(|glob| image.digest().is_some_and(|digest| glob.matches(digest)))
+        self.tag
+            .as_ref()
+            .is_none_or(|glob| image.matching_tag().is_some_and(|tag| glob.matches(tag)))
+            && self
+                .digest
+                .as_ref()
+                .is_none_or(|glob| image.digest().is_some_and(|digest| glob.matches(digest)))
     }
 }
 
@@ -301,7 +328,8 @@ pub(crate) fn segments_intersect(left: &[Segment], right: &[Segment]) -> bool {
             } else {
                 let (l, r) = (&left[i - 1], &right[j - 1]);
                 // Both take one more segment; a `**` that has taken one already may stay where it is.
-                l.intersects(r) && (row[j - 1] || (*l == Segment::Deep && next[j - 1]) || (*r == Segment::Deep && row[j]))
+                l.intersects(r)
+                    && (row[j - 1] || (*l == Segment::Deep && next[j - 1]) || (*r == Segment::Deep && row[j]))
             };
         }
         row = next;
@@ -349,8 +377,9 @@ fn without_registry(text: &str, name: &str) -> PatternError {
         _ if name.contains('/') => format!("write docker.io/{text}, or */{text} for any registry"),
         _ => format!("write docker.io/library/{text}, or */**/{text} for any registry and path"),
     };
-    PatternError { message: format!("the pattern `{}` names no registry", text.escape_debug()), hint, within: 0..text.len() }
+    PatternError {
+        message: format!("the pattern `{}` names no registry", text.escape_debug()),
+        hint,
+        within: 0..text.len(),
+    }
 }
-
-#[cfg(test)]
-mod tests;

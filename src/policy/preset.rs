@@ -81,6 +81,10 @@ fn fill_in_text(text: &str, values: &BTreeMap<&str, &str>, unknown: &mut Vec<Str
 impl PresetValue {
     /// How somebody would give it on the command line.
     pub(crate) fn as_argument(&self, preset: &str) -> String {
-        format!("--preset {preset},{}={}", self.name, self.example.as_deref().unwrap_or("VALUE"))
+        format!(
+            "--preset {preset},{}={}",
+            self.name,
+            self.example.as_deref().unwrap_or("VALUE")
+        )
     }
 }

@@ -56,8 +56,13 @@ impl Labels for std::collections::BTreeMap<String, String> {
 impl LabelSelector {
     /// Whether these labels are selected.
     pub fn selects(&self, labels: &dyn Labels) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.value(key) == Some(value))
-            && self.match_expressions.iter().all(|requirement| requirement.holds(labels))
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.value(key) == Some(value))
+            && self
+                .match_expressions
+                .iter()
+                .all(|requirement| requirement.holds(labels))
     }
 
     /// What is wrong with it, by the rules of the API server: where (a path below the selector), what, and what to do.
@@ -65,7 +70,11 @@ impl LabelSelector {
         let mut problems = Vec::new();
         let mut check = |path: Vec<String>, what: &str, text: &str, wrong: Option<&'static str>| {
             if let Some(wrong) = wrong {
-                problems.push((path, format!("the label {what} `{}` is not valid: {wrong}", text.escape_debug()), LABEL_HINT.to_owned()));
+                problems.push((
+                    path,
+                    format!("the label {what} `{}` is not valid: {wrong}", text.escape_debug()),
+                    LABEL_HINT.to_owned(),
+                ));
             }
         };
         for (key, value) in &self.match_labels {
@@ -113,7 +122,8 @@ impl Requirement {
     }
 }
 
-const LABEL_HINT: &str = "see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set";
+const LABEL_HINT: &str =
+    "see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set";
 
 /// `[prefix/]name`: a DNS subdomain, and at most 63 letters, digits, `-`, `_` and `.` between alphanumerics.
 fn key_problem(key: &str) -> Option<&'static str> {
@@ -123,7 +133,9 @@ fn key_problem(key: &str) -> Option<&'static str> {
                 let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
                 edge(part.chars().next())
                     && edge(part.chars().next_back())
-                    && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                    && part
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             };
             if prefix.len() > 253 || !prefix.split('.').all(label) {
                 return Some("what stands before the / is no DNS name");
@@ -132,7 +144,11 @@ fn key_problem(key: &str) -> Option<&'static str> {
         }
         None => key,
     };
-    if name.is_empty() { Some("the name is empty") } else { value_problem(name) }
+    if name.is_empty() {
+        Some("the name is empty")
+    } else {
+        value_problem(name)
+    }
 }
 
 fn value_problem(value: &str) -> Option<&'static str> {
@@ -140,8 +156,13 @@ fn value_problem(value: &str) -> Option<&'static str> {
     if bytes.len() > 63 {
         return Some("it has more than 63 characters");
     }
-    let edges = [bytes.first(), bytes.last()].into_iter().flatten().all(u8::is_ascii_alphanumeric);
-    let inner = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    let edges = [bytes.first(), bytes.last()]
+        .into_iter()
+        .flatten()
+        .all(u8::is_ascii_alphanumeric);
+    let inner = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
     (!(edges && inner)).then_some("it may have letters, digits, - _ and . only, with a letter or digit at each end")
 }
 
@@ -157,20 +178,40 @@ mod tests {
 
     #[test]
     fn requirements_hold_as_in_kubernetes() {
-        let labels: BTreeMap<String, String> = [("tier", "web"), ("empty", "")].map(|(k, v)| (k.into(), v.into())).into();
+        let labels: BTreeMap<String, String> = [("tier", "web"), ("empty", "")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into();
         for (json, expected) in [
             (r#"{}"#, true),
             (r#"{"matchLabels":{"tier":"web"}}"#, true),
             (r#"{"matchLabels":{"tier":"db"}}"#, false),
             (r#"{"matchLabels":{"empty":""}}"#, true),
             (r#"{"matchLabels":{"absent":""}}"#, false),
-            (r#"{"matchExpressions":[{"key":"tier","operator":"In","values":["db","web"]}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"absent","operator":"In","values":["db"]}]}"#, false),
-            (r#"{"matchExpressions":[{"key":"absent","operator":"NotIn","values":["db"]}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"tier","operator":"NotIn","values":["web"]}]}"#, false),
+            (
+                r#"{"matchExpressions":[{"key":"tier","operator":"In","values":["db","web"]}]}"#,
+                true,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"absent","operator":"In","values":["db"]}]}"#,
+                false,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"absent","operator":"NotIn","values":["db"]}]}"#,
+                true,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"tier","operator":"NotIn","values":["web"]}]}"#,
+                false,
+            ),
             (r#"{"matchExpressions":[{"key":"tier","operator":"Exists"}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#, false),
-            (r#"{"matchLabels":{"tier":"web"},"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#, false),
+            (
+                r#"{"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#,
+                false,
+            ),
+            (
+                r#"{"matchLabels":{"tier":"web"},"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#,
+                false,
+            ),
         ] {
             assert_eq!(selector(json).selects(&labels), expected, "{json}");
         }
@@ -189,6 +230,10 @@ mod tests {
         ] {
             assert_eq!(selector(json).problems().len(), 1, "{json}");
         }
-        assert!(selector(r#"{"matchLabels":{"waypost.dev/rewrite":"disabled","a":""}}"#).problems().is_empty());
+        assert!(
+            selector(r#"{"matchLabels":{"waypost.dev/rewrite":"disabled","a":""}}"#)
+                .problems()
+                .is_empty()
+        );
     }
 }

@@ -16,7 +16,9 @@ pub(crate) fn shadowed(rules: &[&Rule]) -> Vec<(usize, usize)> {
         // Whoever covers the whole rule covers its first pattern.
         let candidates = match (&rule.matching.images, &patterns) {
             (None, _) => index.covering(&[super::Segment::Any, super::Segment::Deep]),
-            (Some(_), Some(patterns)) => patterns.first().map_or_else(Vec::new, |first| index.covering(first.segments())),
+            (Some(_), Some(patterns)) => patterns
+                .first()
+                .map_or_else(Vec::new, |first| index.covering(first.segments())),
             (Some(_), None) => index.covering(&[super::Segment::Deep]),
         };
         let namespace = rule.matching.namespaces.as_ref().and_then(|globs| globs.first());
@@ -25,16 +27,31 @@ pub(crate) fn shadowed(rules: &[&Rule]) -> Vec<(usize, usize)> {
             .flat_map(|ends| ends.entries(namespace))
             .take(MOST_CANDIDATES)
             .map(|entry| entry.rule as usize)
-            .filter(|earlier| *earlier < place && decides(rules[*earlier]) && covers(&rules[*earlier].matching, &rule.matching))
+            .filter(|earlier| {
+                *earlier < place && decides(rules[*earlier]) && covers(&rules[*earlier].matching, &rule.matching)
+            })
             .min();
         found.extend(earliest.map(|earlier| (place, earlier)));
         let namespaces = rule.matching.namespaces.as_deref();
         match patterns {
-            None if rule.matching.images.is_none() => index.insert_for_all(namespaces, Entry { rule: number, detail: 0 }),
+            None if rule.matching.images.is_none() => index.insert_for_all(
+                namespaces,
+                Entry {
+                    rule: number,
+                    detail: 0,
+                },
+            ),
             None => {}
             Some(patterns) => {
                 for pattern in patterns {
-                    index.insert(pattern.segments(), namespaces, Entry { rule: number, detail: 0 });
+                    index.insert(
+                        pattern.segments(),
+                        namespaces,
+                        Entry {
+                            rule: number,
+                            detail: 0,
+                        },
+                    );
                 }
             }
         }
@@ -53,10 +70,14 @@ fn covers(general: &Matching, special: &Matching) -> bool {
     let images = match (&general.images, special.patterns()) {
         (None, _) => true,
         (Some(_), None) if special.images.is_some() => false,
-        (Some(tests), None) => tests.iter().any(|test| test.pattern().is_some_and(super::Pattern::matches_everything)),
-        (Some(tests), Some(patterns)) => patterns
+        (Some(tests), None) => tests
             .iter()
-            .all(|pattern| tests.iter().any(|test| test.pattern().is_some_and(|general| general.covers(pattern)))),
+            .any(|test| test.pattern().is_some_and(super::Pattern::matches_everything)),
+        (Some(tests), Some(patterns)) => patterns.iter().all(|pattern| {
+            tests
+                .iter()
+                .any(|test| test.pattern().is_some_and(|general| general.covers(pattern)))
+        }),
     };
     // What the general rule excepts, the special one has to except as well.
     let excepted = match (&general.except_images, &special.except_images) {
@@ -64,7 +85,10 @@ fn covers(general: &Matching, special: &Matching) -> bool {
         (Some(_), None) => false,
         (Some(general), Some(special)) => general.0.iter().all(|test| {
             test.pattern().is_some_and(|pattern| {
-                special.0.iter().any(|test| test.pattern().is_some_and(|special| special.covers(pattern)))
+                special
+                    .0
+                    .iter()
+                    .any(|test| test.pattern().is_some_and(|special| special.covers(pattern)))
             })
         }),
     };
@@ -76,7 +100,10 @@ fn covers(general: &Matching, special: &Matching) -> bool {
             (Some(_), None) => false,
             (Some(general), Some(special)) => covers_globs(Some(special), Some(general)),
         }
-        && covers_selector(general.namespace_selector.as_deref(), special.namespace_selector.as_deref())
+        && covers_selector(
+            general.namespace_selector.as_deref(),
+            special.namespace_selector.as_deref(),
+        )
         && covers_selector(general.pod_selector.as_deref(), special.pod_selector.as_deref())
 }
 
@@ -84,9 +111,11 @@ fn covers_globs(general: Option<&[Glob]>, special: Option<&[Glob]>) -> bool {
     match (general, special) {
         (None, _) => true,
         (Some(general), None) => general.iter().any(|glob| glob.as_str() == "*"),
-        (Some(general), Some(special)) => special
-            .iter()
-            .all(|special| general.iter().any(|glob| glob == special || (special.is_literal() && glob.matches(special.as_str())))),
+        (Some(general), Some(special)) => special.iter().all(|special| {
+            general
+                .iter()
+                .any(|glob| glob == special || (special.is_literal() && glob.matches(special.as_str())))
+        }),
     }
 }
 

@@ -47,7 +47,7 @@ pub struct TemplateError {
 }
 
 /// What the groups of a regular expression matched, by name.
-pub trait Groups {
+pub(crate) trait Groups {
     /// The part of the name that the group matched; nothing where it took no part.
     fn group(&self, name: &str) -> Option<&str>;
 }
@@ -81,7 +81,12 @@ impl Template {
                     ));
                 };
                 let within = at..at + end + 2;
-                pieces.push(Piece::Variable(Variable::parse(text, &inner[..end], groups, within.clone())?));
+                pieces.push(Piece::Variable(Variable::parse(
+                    text,
+                    &inner[..end],
+                    groups,
+                    within.clone(),
+                )?));
                 at = within.end;
             } else {
                 let end = rest.find('{').unwrap_or(rest.len());
@@ -96,7 +101,10 @@ impl Template {
                 at += end;
             }
         }
-        let template = Self { text: text.into(), pieces: pieces.into() };
+        let template = Self {
+            text: text.into(),
+            pieces: pieces.into(),
+        };
         template.check()?;
         Ok(template)
     }
@@ -170,7 +178,9 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 // An empty {namespace} takes the slash behind it along.
-                Piece::Literal(literal) if name.ends_with('/') => name.push_str(literal.strip_prefix('/').unwrap_or(literal)),
+                Piece::Literal(literal) if name.ends_with('/') => {
+                    name.push_str(literal.strip_prefix('/').unwrap_or(literal))
+                }
                 Piece::Literal(literal) => name.push_str(literal),
                 Piece::Variable(variable) => variable.render(image, groups, &mut name),
             }
@@ -201,7 +211,12 @@ impl Template {
     /// the rule's images have, for a template that does not say it.
     pub(crate) fn sources(&self, name: &str, registry: Option<&str>, fixed: Option<&str>) -> Vec<String> {
         let mut found = Vec::new();
-        let mut bound = Bound { registry, repository: fixed, namespace: None, name: None };
+        let mut bound = Bound {
+            registry,
+            repository: fixed,
+            namespace: None,
+            name: None,
+        };
         self.invert(0, name, &mut bound, &mut found);
         found
     }
@@ -221,7 +236,9 @@ impl Template {
             Piece::Literal(literal) => {
                 // The slash that an empty {namespace} took along.
                 let literal: &str = match piece.checked_sub(1).map(|before| &self.pieces[before]) {
-                    Some(Piece::Variable(Variable::Namespace)) if bound.namespace == Some("") => literal.strip_prefix('/').unwrap_or(literal),
+                    Some(Piece::Variable(Variable::Namespace)) if bound.namespace == Some("") => {
+                        literal.strip_prefix('/').unwrap_or(literal)
+                    }
                     _ => literal,
                 };
                 if let Some(rest) = rest.strip_prefix(literal) {
@@ -264,7 +281,8 @@ impl Template {
 
     /// Whether the source's repository can be read off every name it makes.
     pub(crate) fn keeps_repository(&self) -> bool {
-        self.separates() && (self.has(&Variable::Repository) || (self.has(&Variable::Namespace) && self.has(&Variable::Name)))
+        self.separates()
+            && (self.has(&Variable::Repository) || (self.has(&Variable::Namespace) && self.has(&Variable::Name)))
     }
 
     pub(crate) fn has(&self, variable: &Variable) -> bool {
@@ -346,7 +364,9 @@ impl Template {
         }
         let path = &sample[registry.len() + 1..];
         if let Some(colon) = path.find([':', '@']) {
-            let start = text[registry.len()..].find([':', '@']).map_or(0, |found| found + registry.len());
+            let start = text[registry.len()..]
+                .find([':', '@'])
+                .map_or(0, |found| found + registry.len());
             return Err(error(
                 start..text.len(),
                 format!("the template `{text}` has a tag or digest: `{}`", &path[colon..]),
@@ -357,7 +377,8 @@ impl Template {
             return Err(error(
                 registry.len() + 1..text.len(),
                 format!("the template `{text}` gives repositories that are not valid"),
-                "a repository has lower-case letters and digits, with single . _ - between them, and no empty segment".into(),
+                "a repository has lower-case letters and digits, with single . _ - between them, and no empty segment"
+                    .into(),
             ));
         }
         Ok(())
@@ -379,14 +400,19 @@ impl Variable {
             "name" => Self::Name,
             _ if groups.iter().any(|group| group == name) => Self::Group(name.into()),
             _ => {
-                let known = ["registry", "repository", "namespace", "name"].into_iter().chain(groups.iter().map(String::as_str));
+                let known = ["registry", "repository", "namespace", "name"]
+                    .into_iter()
+                    .chain(groups.iter().map(String::as_str));
                 let hint = match crate::document::check::closest(name, known) {
                     Some(close) => format!("did you mean {{{close}}}?"),
                     None if name == "tag" || name == "digest" => "leave it out: tag and digest are carried over from the image".into(),
                     None => "there are {registry}, {repository}, {namespace} and {name} (of the repository), and named groups of a regex".into(),
                 };
                 return Err(TemplateError {
-                    message: format!("the template `{text}` has an unknown variable `{{{}}}`", name.escape_debug()),
+                    message: format!(
+                        "the template `{text}` has an unknown variable `{{{}}}`",
+                        name.escape_debug()
+                    ),
                     hint,
                     within,
                 });
@@ -437,7 +463,9 @@ impl<'a> Bound<'a> {
             _ => return None,
         };
         // What stands where the registry would be may be no registry at all.
-        Reference::parse(&source).is_ok_and(|parsed| parsed.registry() == registry).then_some(source)
+        Reference::parse(&source)
+            .is_ok_and(|parsed| parsed.registry() == registry)
+            .then_some(source)
     }
 }
 
@@ -454,14 +482,31 @@ mod tests {
     #[test]
     fn variables_are_the_parts_of_the_source() {
         for (text, image, expected) in [
-            ("r.io/{registry}/{repository}", "alpine", Some("r.io/docker.io/library/alpine")),
-            ("r.io/{registry}/{repository}", "quay.io/a/b/c:1", Some("r.io/quay.io/a/b/c:1")),
+            (
+                "r.io/{registry}/{repository}",
+                "alpine",
+                Some("r.io/docker.io/library/alpine"),
+            ),
+            (
+                "r.io/{registry}/{repository}",
+                "quay.io/a/b/c:1",
+                Some("r.io/quay.io/a/b/c:1"),
+            ),
             ("r.io/x/{namespace}/{name}", "quay.io/a/b/c", Some("r.io/x/a/b/c")),
             ("r.io/x/{namespace}/{name}", "quay.io/c", Some("r.io/x/c")),
             ("r.io/{name}", "quay.io/a/b/c", Some("r.io/c")),
-            ("r.io/hub-{repository}", "busybox:1.36", Some("r.io/hub-library/busybox:1.36")),
-            ("r.io:5000/{repository}", "alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-             Some("r.io:5000/library/alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
+            (
+                "r.io/hub-{repository}",
+                "busybox:1.36",
+                Some("r.io/hub-library/busybox:1.36"),
+            ),
+            (
+                "r.io:5000/{repository}",
+                "alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                Some(
+                    "r.io:5000/library/alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                ),
+            ),
             ("docker.io/{name}", "quay.io/a/alpine", Some("docker.io/library/alpine")),
             // A port, or an upper-case host, cannot stand inside a path.
             ("r.io/{registry}/{repository}", "localhost:5000/x", None),
@@ -469,16 +514,28 @@ mod tests {
             ("r.io/p-{namespace}/{name}", "quay.io/c", None),
         ] {
             let image = Reference::parse(image).unwrap();
-            assert_eq!(template(text).target(&image, &()).as_deref(), expected, "{text} of {image}");
+            assert_eq!(
+                template(text).target(&image, &()).as_deref(),
+                expected,
+                "{text} of {image}"
+            );
         }
     }
 
     #[test]
     fn a_name_of_256_bytes_is_no_target() {
         let longest = format!("q.io/{}", "a".repeat(255 - "r.io/q.io/".len()));
-        assert!(template("r.io/{registry}/{repository}").target(&Reference::parse(&longest).unwrap(), &()).is_some());
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .target(&Reference::parse(&longest).unwrap(), &())
+                .is_some()
+        );
         let longer = format!("{longest}a");
-        assert!(template("r.io/{registry}/{repository}").target(&Reference::parse(&longer).unwrap(), &()).is_none());
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .target(&Reference::parse(&longer).unwrap(), &())
+                .is_none()
+        );
     }
 
     #[test]
@@ -495,15 +552,31 @@ mod tests {
             let reference = Reference::parse(image).unwrap();
             let target = template(text).render(&reference, &());
             let sources = template(text).sources(&target, registry, None);
-            assert_eq!(sources.first().map(String::as_str), Some(reference.canonical_name().to_string().as_str()), "{text}");
+            assert_eq!(
+                sources.first().map(String::as_str),
+                Some(reference.canonical_name().to_string().as_str()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_a_registry_has_no_inverse() {
-        assert!(template("r.io/{registry}/{repository}").sources("r.io/team/app", None, None).is_empty());
-        assert!(template("r.io/{registry}/{repository}").sources("r.io/quay.io", None, None).is_empty());
-        assert!(template("r.io/hub/{repository}").sources("r.io/hub/a", None, None).is_empty());
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .sources("r.io/team/app", None, None)
+                .is_empty()
+        );
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .sources("r.io/quay.io", None, None)
+                .is_empty()
+        );
+        assert!(
+            template("r.io/hub/{repository}")
+                .sources("r.io/hub/a", None, None)
+                .is_empty()
+        );
     }
 
     #[test]
@@ -526,7 +599,10 @@ mod tests {
         ] {
             let error = Template::parse(text, &[]).unwrap_err();
             assert!(error.message.contains(message), "{text}: {error}");
-            assert!(error.within.end <= text.len() && !error.hint.is_empty(), "{text}: {error:?}");
+            assert!(
+                error.within.end <= text.len() && !error.hint.is_empty(),
+                "{text}: {error:?}"
+            );
         }
         assert!(Template::from_prefix("r.io/").unwrap_err().hint.contains("`r.io`"));
         assert!(Template::from_prefix("r.io/{registry}").is_err());
@@ -545,7 +621,11 @@ mod tests {
             ("r.io/{namespace}-{name}", false, false),
         ] {
             let template = template(text);
-            assert_eq!((template.keeps_registry(), template.keeps_repository()), (registry, repository), "{text}");
+            assert_eq!(
+                (template.keeps_registry(), template.keeps_repository()),
+                (registry, repository),
+                "{text}"
+            );
         }
     }
 }

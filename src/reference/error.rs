@@ -104,11 +104,7 @@ impl ErrorKind {
     /// Identifier, what is wrong, what to do.
     const fn texts(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Empty => (
-                "empty",
-                "it is empty",
-                "write at least a repository, such as `alpine`",
-            ),
+            Self::Empty => ("empty", "it is empty", "write at least a repository, such as `alpine`"),
             Self::NotUtf8 => (
                 "not_utf8",
                 "it is not UTF-8 text",
@@ -179,11 +175,7 @@ impl ErrorKind {
                 "its tag breaks the grammar",
                 "use ASCII letters, digits, `_`, `.` and `-`, with neither `.` nor `-` first",
             ),
-            Self::TagTooLong => (
-                "tag_too_long",
-                "its tag has more than 128 bytes",
-                "shorten the tag",
-            ),
+            Self::TagTooLong => ("tag_too_long", "its tag has more than 128 bytes", "shorten the tag"),
             Self::DigestAfterColon => (
                 "digest_after_colon",
                 "a digest stands where a tag should",

@@ -43,9 +43,7 @@ pub fn valid_registry(registry: &str) -> Result<(), ErrorKind> {
         return Err(ErrorKind::InvalidRegistry);
     }
     match port {
-        Some(port) if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) => {
-            Err(ErrorKind::InvalidPort)
-        }
+        Some(port) if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) => Err(ErrorKind::InvalidPort),
         _ => Ok(()),
     }
 }
@@ -61,9 +59,7 @@ pub fn valid_repository(repository: &str) -> Result<(), ErrorKind> {
     if repository.is_empty() {
         return Err(ErrorKind::MissingRepository);
     }
-    repository
-        .split('/')
-        .try_for_each(valid_repository_segment)?;
+    repository.split('/').try_for_each(valid_repository_segment)?;
     if repository.len() > MAX_REPOSITORY_BYTES {
         return Err(ErrorKind::NameTooLong);
     }
@@ -113,9 +109,7 @@ pub fn valid_tag(tag: &str) -> Result<(), ErrorKind> {
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     match tag.as_bytes() {
         [] => Err(ErrorKind::TrailingColon),
-        [first, rest @ ..]
-            if is_word(*first) && rest.iter().all(|&b| is_word(b) || matches!(b, b'.' | b'-')) =>
-        {
+        [first, rest @ ..] if is_word(*first) && rest.iter().all(|&b| is_word(b) || matches!(b, b'.' | b'-')) => {
             if tag.len() > MAX_TAG_BYTES {
                 Err(ErrorKind::TagTooLong)
             } else {
@@ -138,10 +132,7 @@ pub fn valid_digest(digest: &str) -> Result<(), ErrorKind> {
     let (algorithm, encoded) = digest.split_once(':').ok_or(ErrorKind::InvalidDigest)?;
     let Some(digits) = hex_digits(algorithm) else {
         return Err(
-            if ALGORITHMS
-                .iter()
-                .any(|(name, _)| algorithm.eq_ignore_ascii_case(name))
-            {
+            if ALGORITHMS.iter().any(|(name, _)| algorithm.eq_ignore_ascii_case(name)) {
                 ErrorKind::UpperCaseDigest
             } else if is_algorithm(algorithm) {
                 ErrorKind::UnsupportedDigestAlgorithm
@@ -169,10 +160,7 @@ pub(super) fn is_identifier(text: &str) -> bool {
 fn is_domain_name(host: &str) -> bool {
     host.split('.').all(|component| {
         let bytes = component.as_bytes();
-        bytes
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || b == b'-')
-            && !matches!(bytes, [] | [b'-', ..] | [.., b'-'])
+        bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-') && !matches!(bytes, [] | [b'-', ..] | [.., b'-'])
     })
 }
 
@@ -184,8 +172,7 @@ fn is_ipv6_address(address: &str) -> bool {
 /// Production `digest-algorithm`.
 fn is_algorithm(algorithm: &str) -> bool {
     algorithm.split(['+', '.', '-', '_']).all(|component| {
-        component.starts_with(|c: char| c.is_ascii_alphabetic())
-            && component.bytes().all(|b| b.is_ascii_alphanumeric())
+        component.starts_with(|c: char| c.is_ascii_alphabetic()) && component.bytes().all(|b| b.is_ascii_alphanumeric())
     })
 }
 

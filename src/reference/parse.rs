@@ -1,11 +1,10 @@
 //! Taking a reference apart: which piece is which, and what normalisation adds. The pieces themselves are `grammar`'s.
 
 use super::{
-    DEFAULT_REGISTRY, ErrorKind, LEGACY_DEFAULT_REGISTRY, MAX_REPOSITORY_BYTES, Name, Reference,
-    Repository,
+    DEFAULT_REGISTRY, ErrorKind, LEGACY_DEFAULT_REGISTRY, MAX_REPOSITORY_BYTES, Name, Reference, Repository,
     grammar::{
-        is_identifier, is_registry_host, valid_digest, valid_registry, valid_repository,
-        valid_repository_segment, valid_tag,
+        is_identifier, is_registry_host, valid_digest, valid_registry, valid_repository, valid_repository_segment,
+        valid_tag,
     },
 };
 

@@ -104,10 +104,7 @@ fn program() -> &'static Path {
             .args(["build", "-o"])
             .arg(&program)
             .arg(".")
-            .current_dir(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/conformance/reference"
-            ))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/reference"))
             .output()
             .expect("`go` is needed for this test (1.24 or later, with a module proxy or a filled module cache)");
         assert!(
@@ -230,11 +227,7 @@ impl Random {
             }
             _ => {
                 let length = 1 + self.below(5);
-                format!(
-                    ":{}{}",
-                    self.text("aZ0_", 1),
-                    self.text("aZ0_.-", length - 1)
-                )
+                format!(":{}{}", self.text("aZ0_", 1), self.text("aZ0_.-", length - 1))
             }
         }
     }
@@ -262,11 +255,7 @@ impl Random {
                 ]);
                 let digits = [31, 32, 40, 63, 64, 65, 95, 96, 97, 127, 128, 129][self.below(12)];
                 let digest = self.text("0123456789abcdef", digits);
-                let digest = if self.one_in(3) {
-                    digest.to_uppercase()
-                } else {
-                    digest
-                };
+                let digest = if self.one_in(3) { digest.to_uppercase() } else { digest };
                 format!("@{algorithm}:{digest}")
             }
         }
@@ -335,7 +324,6 @@ const WORDS: [&str; 10] = [
 /// What mutation puts in: the grammar's own characters, their neighbours in ASCII, and letters that change length or become
 /// ASCII with their case.
 const INSERTS: [&str; 36] = [
-    "/", ":", "@", ".", "_", "-", "[", "]", "//", "::", "..", "__", "___", "--", "a", "A", "0",
-    " ", "\t", "\r", "+", "%", "#", "$", "`", "{", "\0", "é", "K", "ſ", "İ", "タ", "\u{200b}",
-    "\u{2028}", "sha256:", "library/",
+    "/", ":", "@", ".", "_", "-", "[", "]", "//", "::", "..", "__", "___", "--", "a", "A", "0", " ", "\t", "\r", "+",
+    "%", "#", "$", "`", "{", "\0", "é", "K", "ſ", "İ", "タ", "\u{200b}", "\u{2028}", "sha256:", "library/",
 ];

@@ -15,14 +15,23 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
     let before = errors(problems);
     if !valid_label(&spec.name) {
         problems.push(
-            Problem::error("invalid-name", path.clone().key("name"), format!("the rule's name `{}` is not valid", spec.name.escape_debug()))
-                .hint("write lower-case letters, digits and -, beginning and ending with a letter or digit, 63 at most"),
+            Problem::error(
+                "invalid-name",
+                path.clone().key("name"),
+                format!("the rule's name `{}` is not valid", spec.name.escape_debug()),
+            )
+            .hint("write lower-case letters, digits and -, beginning and ending with a letter or digit, 63 at most"),
         );
     }
     actions(&spec, path, problems);
     not_yet(&spec, path, problems);
-    if let Some(refresh) = spec.replicate.as_ref().and_then(|replicate| replicate.refresh.as_deref())
-        && !refresh.parse::<jiff::SignedDuration>().is_ok_and(|refresh| refresh.is_positive())
+    if let Some(refresh) = spec
+        .replicate
+        .as_ref()
+        .and_then(|replicate| replicate.refresh.as_deref())
+        && !refresh
+            .parse::<jiff::SignedDuration>()
+            .is_ok_and(|refresh| refresh.is_positive())
     {
         let path = path.clone().key("replicate").key("refresh");
         let message = format!("`{}` is no duration", refresh.escape_debug());
@@ -41,7 +50,9 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
     let action = match (spec.rewrite, spec.keep, spec.deny) {
         (Some(rewrite), ..) => rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems),
         (None, Some(_), _) => Action::Keep,
-        (None, None, Some(deny)) => Action::Deny { message: deny.message.unwrap_or_else(|| DENIED.to_owned()).into() },
+        (None, None, Some(deny)) => Action::Deny {
+            message: deny.message.unwrap_or_else(|| DENIED.to_owned()).into(),
+        },
         (None, None, None) => Action::Nothing,
     };
     let pull = pull(spec.pull, &path.clone().key("pull"), problems);
@@ -66,7 +77,12 @@ pub(super) fn latest_push() -> Rule {
         policy_length: super::BUILT_IN.len(),
         matching: Matching::default(),
         action: Action::LatestPush,
-        pull: Pull { policy: None, lower: false, secrets: Box::default(), inject: None },
+        pull: Pull {
+            policy: None,
+            lower: false,
+            secrets: Box::default(),
+            inject: None,
+        },
         warn_mutable_tag: false,
         mode: Mode::Enforce,
     }
@@ -85,25 +101,40 @@ pub(super) fn valid_label(name: &str) -> bool {
 const DENIED: &str = "this image may not be used here";
 
 fn errors(problems: &[Problem]) -> usize {
-    problems.iter().filter(|problem| problem.severity == crate::document::Severity::Error).count()
+    problems
+        .iter()
+        .filter(|problem| problem.severity == crate::document::Severity::Error)
+        .count()
 }
 
 fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
-    let present: Vec<&str> = [("rewrite", spec.rewrite.is_some()), ("keep", spec.keep.is_some()), ("deny", spec.deny.is_some())]
-        .into_iter()
-        .filter_map(|(name, present)| present.then_some(name))
-        .collect();
+    let present: Vec<&str> = [
+        ("rewrite", spec.rewrite.is_some()),
+        ("keep", spec.keep.is_some()),
+        ("deny", spec.deny.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect();
     if present.len() > 1 {
         problems.push(
-            Problem::error("several-actions", path.clone().key(present[1]), format!("a rule has one action, this one has {}", present.join(" and ")))
-                .on_key()
-                .hint("make a rule of each: the first that decides wins"),
+            Problem::error(
+                "several-actions",
+                path.clone().key(present[1]),
+                format!("a rule has one action, this one has {}", present.join(" and ")),
+            )
+            .on_key()
+            .hint("make a rule of each: the first that decides wins"),
         );
     }
     if present.is_empty() && spec.replicate.is_none() {
         problems.push(
-            Problem::error("no-action", path.clone().key("name"), format!("the rule `{}` says nothing of what becomes of its images", spec.name))
-                .hint("add `rewrite: {prefix: registry.example.com}`, `keep: {}` or `deny: {message: …}`"),
+            Problem::error(
+                "no-action",
+                path.clone().key("name"),
+                format!("the rule `{}` says nothing of what becomes of its images", spec.name),
+            )
+            .hint("add `rewrite: {prefix: registry.example.com}`, `keep: {}` or `deny: {message: …}`"),
         );
     }
 }
@@ -111,22 +142,42 @@ fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
 /// What parses already and has no effect yet.
 fn not_yet(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
     let mut warn = |path: Path, what: &str, instead: &str| {
-        problems.push(Problem::warning("no-effect-yet", path, format!("`{what}` has no effect in this version")).on_key().hint(instead.to_owned()));
+        problems.push(
+            Problem::warning("no-effect-yet", path, format!("`{what}` has no effect in this version"))
+                .on_key()
+                .hint(instead.to_owned()),
+        );
     };
     if let Some(rewrite) = &spec.rewrite {
         let path = path.clone().key("rewrite");
         if rewrite.latest_push.is_some() {
-            warn(path.clone().key("latestPush"), "latestPush", "no push is recorded yet: the rule falls through to the next");
+            warn(
+                path.clone().key("latestPush"),
+                "latestPush",
+                "no push is recorded yet: the rule falls through to the next",
+            );
         }
         if rewrite.on_unavailable.is_some() {
-            warn(path.clone().key("onUnavailable"), "onUnavailable", "registries are not probed yet: the first target is always used");
+            warn(
+                path.clone().key("onUnavailable"),
+                "onUnavailable",
+                "registries are not probed yet: the first target is always used",
+            );
         }
         if rewrite.pin.is_some() {
-            warn(path.key("pin"), "pin", "no push is recorded yet: there is no digest to add");
+            warn(
+                path.key("pin"),
+                "pin",
+                "no push is recorded yet: there is no digest to add",
+            );
         }
     }
     if spec.replicate.is_some() {
-        warn(path.clone().key("replicate"), "replicate", "images are not pushed yet: nothing is replicated");
+        warn(
+            path.clone().key("replicate"),
+            "replicate",
+            "images are not pushed yet: nothing is replicated",
+        );
     }
 }
 
@@ -134,22 +185,30 @@ fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matchi
     let namespaces = |globs: Option<Vec<String>>, key: &str, problems: &mut Vec<Problem>| {
         globs.map(|globs| {
             let path = path.clone().key(key);
-            globs.iter().enumerate().map(|(index, glob)| namespace(glob, path.clone().index(index), problems)).collect()
+            globs
+                .iter()
+                .enumerate()
+                .map(|(index, glob)| namespace(glob, path.clone().index(index), problems))
+                .collect()
         })
     };
     let selector = |selector: Option<LabelSelector>, key: &str, problems: &mut Vec<Problem>| {
         let selector = selector?;
         for (steps, message, hint) in selector.problems() {
-            let path = steps.into_iter().fold(path.clone().key(key), |path, step| match step.parse() {
-                Ok(index) => path.index(index),
-                Err(_) => path.key(step),
-            });
+            let path = steps
+                .into_iter()
+                .fold(path.clone().key(key), |path, step| match step.parse() {
+                    Ok(index) => path.index(index),
+                    Err(_) => path.key(step),
+                });
             problems.push(Problem::error("invalid-selector", path, message).hint(hint));
         }
         Some(Box::new(selector))
     };
     Matching {
-        images: spec.images.map(|tests| images(tests, path.clone().key("images"), problems)),
+        images: spec
+            .images
+            .map(|tests| images(tests, path.clone().key("images"), problems)),
         except_images: spec.except_images.and_then(|tests| {
             let path = path.clone().key("exceptImages");
             let tests = images(tests, path.clone(), problems);
@@ -163,7 +222,11 @@ fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matchi
             match builder.build() {
                 Ok(matcher) => Some(Box::new((tests, matcher))),
                 Err(error) => {
-                    problems.push(Problem::error("invalid-regex", path, format!("these regular expressions are too large together: {error}")));
+                    problems.push(Problem::error(
+                        "invalid-regex",
+                        path,
+                        format!("these regular expressions are too large together: {error}"),
+                    ));
                     None
                 }
             }
@@ -183,7 +246,11 @@ fn images(tests: Vec<ImageMatch>, path: Path, problems: &mut Vec<Problem>) -> Bo
             ImageMatch::Pattern(text) => match Pattern::parse(&text) {
                 Ok(pattern) => built.push(ImageTest::Pattern(pattern)),
                 Err(error) => {
-                    problems.push(Problem::error("invalid-pattern", path, error.message).within(error.within).hint(error.hint));
+                    problems.push(
+                        Problem::error("invalid-pattern", path, error.message)
+                            .within(error.within)
+                            .hint(error.hint),
+                    );
                 }
             },
             ImageMatch::Regex(spec) => match AnchoredRegex::new(&spec.regex) {
@@ -196,7 +263,10 @@ fn images(tests: Vec<ImageMatch>, path: Path, problems: &mut Vec<Problem>) -> Bo
                     built.push(ImageTest::Regex(Box::new(regex)));
                 }
                 Err(error) => {
-                    let message = format!("this is no regular expression that can be used here: {}", last_line(&error.to_string()));
+                    let message = format!(
+                        "this is no regular expression that can be used here: {}",
+                        last_line(&error.to_string())
+                    );
                     problems.push(Problem::error("invalid-regex", path.key("regex"), message).hint(regex_hint(&error)));
                 }
             },
@@ -217,39 +287,66 @@ fn last_line(error: &str) -> &str {
 fn regex_hint(error: &regex::Error) -> &'static str {
     match error {
         regex::Error::CompiledTooBig(_) => "use shorter repetitions, or a pattern",
-        _ => "it matches in linear time, so there is no look-around and no back-reference; see https://docs.rs/regex/#syntax",
+        _ => {
+            "it matches in linear time, so there is no look-around and no back-reference; see https://docs.rs/regex/#syntax"
+        }
     }
 }
 
 fn namespace(glob: &str, path: Path, problems: &mut Vec<Problem>) -> Glob {
     let possible = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '*';
-    if glob.is_empty() || glob.len() > 63 || !glob.chars().all(possible) || glob.starts_with('-') || glob.ends_with('-') {
+    if glob.is_empty() || glob.len() > 63 || !glob.chars().all(possible) || glob.starts_with('-') || glob.ends_with('-')
+    {
         let hint = match glob.starts_with('!') {
             true => "for what does not match use exceptNamespaces".to_owned(),
-            false => "a namespace has lower-case letters, digits and -, 63 at most; `*` stands for any of them".to_owned(),
+            false => {
+                "a namespace has lower-case letters, digits and -, 63 at most; `*` stands for any of them".to_owned()
+            }
         };
-        problems.push(Problem::error("invalid-namespace", path, format!("no namespace can be called `{}`", glob.escape_debug())).hint(hint));
+        problems.push(
+            Problem::error(
+                "invalid-namespace",
+                path,
+                format!("no namespace can be called `{}`", glob.escape_debug()),
+            )
+            .hint(hint),
+        );
     }
     Glob::new(glob)
 }
 
-fn rewriting(spec: RewriteSpec, matching: &Matching, groups: &[String], path: &Path, problems: &mut Vec<Problem>) -> Action {
-    let present: Vec<&str> =
-        [("prefix", spec.prefix.is_some()), ("to", spec.to.is_some()), ("latestPush", spec.latest_push.is_some())]
-            .into_iter()
-            .filter_map(|(name, present)| present.then_some(name))
-            .collect();
+fn rewriting(
+    spec: RewriteSpec,
+    matching: &Matching,
+    groups: &[String],
+    path: &Path,
+    problems: &mut Vec<Problem>,
+) -> Action {
+    let present: Vec<&str> = [
+        ("prefix", spec.prefix.is_some()),
+        ("to", spec.to.is_some()),
+        ("latestPush", spec.latest_push.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect();
     match present[..] {
         [] => problems.push(
             Problem::error("no-target", path.clone(), "`rewrite` does not say where to")
                 .on_key()
-                .hint("add `prefix: registry.example.com`, or `to: [\"registry.example.com/{registry}/{repository}\"]`"),
+                .hint(
+                    "add `prefix: registry.example.com`, or `to: [\"registry.example.com/{registry}/{repository}\"]`",
+                ),
         ),
         [_] => {}
         _ => problems.push(
-            Problem::error("several-targets", path.clone().key(present[1]), format!("`rewrite` takes one of {}", present.join(" and ")))
-                .on_key()
-                .hint("keep one of them"),
+            Problem::error(
+                "several-targets",
+                path.clone().key(present[1]),
+                format!("`rewrite` takes one of {}", present.join(" and ")),
+            )
+            .on_key()
+            .hint("keep one of them"),
         ),
     }
     if spec.latest_push.is_some() {
@@ -258,7 +355,11 @@ fn rewriting(spec: RewriteSpec, matching: &Matching, groups: &[String], path: &P
     let mut to = Vec::new();
     let mut add = |path: Path, template: Result<Template, crate::policy::TemplateError>| match template {
         Ok(template) => to.push(template),
-        Err(error) => problems.push(Problem::error("invalid-template", path, error.message).within(error.within).hint(error.hint)),
+        Err(error) => problems.push(
+            Problem::error("invalid-template", path, error.message)
+                .within(error.within)
+                .hint(error.hint),
+        ),
     };
     if let Some(prefix) = &spec.prefix {
         add(path.clone().key("prefix"), Template::from_prefix(prefix));
@@ -299,7 +400,9 @@ fn pull(spec: PullSpec, path: &Path, problems: &mut Vec<Problem>) -> Pull {
         if secret.len() > 253 || !secret.split('.').all(valid_label) {
             let path = path.clone().key("secrets").index(index);
             let message = format!("no Secret can be called `{}`", secret.escape_debug());
-            problems.push(Problem::error("invalid-name", path, message).hint("give the name of a Secret in the Pod's namespace"));
+            problems.push(
+                Problem::error("invalid-name", path, message).hint("give the name of a Secret in the Pod's namespace"),
+            );
         }
     }
     Pull {

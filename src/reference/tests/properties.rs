@@ -38,23 +38,18 @@ fn near_reference() -> impl Strategy<Value = String> {
 
 /// The same with a character put in somewhere, or taken out.
 fn mutated() -> impl Strategy<Value = String> {
-    let character = prop_oneof![
-        "[-:/@._\\[\\]A-Z a-z0-9\n$%+]",
-        any::<char>().prop_map(String::from)
-    ];
+    let character = prop_oneof!["[-:/@._\\[\\]A-Z a-z0-9\n$%+]", any::<char>().prop_map(String::from)];
     let position = any::<prop::sample::Index>();
-    (near_reference(), character, position, any::<bool>()).prop_map(
-        |(text, character, position, put)| {
-            let mut characters: Vec<char> = text.chars().collect();
-            if put || characters.is_empty() {
-                let at = position.index(characters.len() + 1);
-                characters.splice(at..at, character.chars());
-            } else {
-                characters.remove(position.index(characters.len()));
-            }
-            characters.into_iter().collect()
-        },
-    )
+    (near_reference(), character, position, any::<bool>()).prop_map(|(text, character, position, put)| {
+        let mut characters: Vec<char> = text.chars().collect();
+        if put || characters.is_empty() {
+            let at = position.index(characters.len() + 1);
+            characters.splice(at..at, character.chars());
+        } else {
+            characters.remove(position.index(characters.len()));
+        }
+        characters.into_iter().collect()
+    })
 }
 
 fn check(input: &str) -> Result<(), TestCaseError> {
@@ -81,18 +76,10 @@ fn check(input: &str) -> Result<(), TestCaseError> {
     let text = repository.to_string();
     prop_assert_eq!(repository, text.as_str());
     prop_assert_eq!(repository.len(), text.len());
-    prop_assert_eq!(
-        repository.segments().collect::<Vec<_>>().join("/"),
-        text.as_str()
-    );
+    prop_assert_eq!(repository.segments().collect::<Vec<_>>().join("/"), text.as_str());
     prop_assert_eq!(Repository::written(&text), repository);
-    let namespace = repository
-        .namespace()
-        .map(|namespace| format!("{namespace}/"));
-    prop_assert_eq!(
-        namespace.unwrap_or_default() + repository.name(),
-        text.as_str()
-    );
+    let namespace = repository.namespace().map(|namespace| format!("{namespace}/"));
+    prop_assert_eq!(namespace.unwrap_or_default() + repository.name(), text.as_str());
 
     // The parts satisfy the productions that policies are checked with.
     if !reference.registry().is_empty() {
@@ -105,19 +92,12 @@ fn check(input: &str) -> Result<(), TestCaseError> {
     // The familiar form loses `docker.io/`, and with it what keeps a first segment from counting as a registry, or a lone one
     // from being an identifier.
     let familiar = reference.familiar().to_string();
-    let shown = familiar
-        .strip_suffix(reference.suffix())
-        .unwrap_or(&familiar);
+    let shown = familiar.strip_suffix(reference.suffix()).unwrap_or(&familiar);
     let misread = reference.registry() == DEFAULT_REGISTRY
-        && (shown
-            .split_once('/')
-            .is_some_and(|(first, _)| is_registry_host(first))
+        && (shown.split_once('/').is_some_and(|(first, _)| is_registry_host(first))
             || kind_of(&familiar) == Some(ErrorKind::BareIdentifier));
     if !misread {
-        prop_assert_eq!(
-            Reference::parse(&familiar)?.canonical(),
-            reference.canonical()
-        );
+        prop_assert_eq!(Reference::parse(&familiar)?.canonical(), reference.canonical());
     }
     Ok(())
 }
