@@ -4,7 +4,7 @@
 //!
 //! | where | what | may use |
 //! | --- | --- | --- |
-//! | [`reference`] | image references: grammar, normal form, JSON lines | `std`, `serde` |
+//! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
