@@ -4,7 +4,7 @@
 //!
 //! | where | what | may use |
 //! | --- | --- | --- |
-//! | [`reference`] | image references: grammar, normal form | `std` |
+//! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
 //! | [`decide`] | what becomes of one image, and why | `policy` |

@@ -7,7 +7,8 @@ macro_rules! refused {
     ($($name:ident: $input:expr => $kind:ident;)+) => {
         $(#[test]
         fn $name() {
-            assert_eq!(kind(&String::from($input)), ErrorKind::$kind);
+            let input: String = $input.into();
+            assert_eq!(kind(&input), ErrorKind::$kind);
         })+
     };
 }
