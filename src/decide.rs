@@ -236,10 +236,11 @@ impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
 /// source cannot be told, the rules that it may come from do, if they agree.
 fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_policy: Option<&str>) -> Decision<'s> {
     let (set, context, image) = (walk.set, walk.context, walk.image);
-    let mut under = walk.under.clone();
-    let name = image.canonical_name().to_string();
-    let mut first = None;
     let mut candidates: SmallVec<[u32; 4]> = SmallVec::new();
+    let mut sources: SmallVec<[String; 2]> = SmallVec::new();
+    let mut shared = false;
+    let name = image.canonical_name().to_string();
+    let mut under = walk.under.clone();
     for entry in InOrder::new(&mut under) {
         let rule = set.rule(entry.rule);
         let Action::Rewrite(rewrite) = rule.action() else {
@@ -251,25 +252,31 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
         if !candidates.contains(&entry.rule) {
             candidates.push(entry.rule);
         }
-        for mut source in rewrite.sources(entry.detail, &name) {
-            source.push_str(image.suffix());
-            let Ok(source) = Reference::parse(&source) else {
-                continue;
-            };
-            let decided = decides_on(set, context, &source);
-            let gives_this = |rule: u32| match set.rule(rule).action() {
-                Action::Rewrite(rewrite) => {
-                    rewrite.target(set.rule(rule).matching(), &source).as_deref()
-                        == Some(&*image.canonical().to_string())
-                }
-                _ => false,
-            };
-            if decided.is_some_and(gives_this) {
-                let pull = set.pull_as_source(decided, pull_policy);
-                return walk.decided(Outcome::AlreadyTarget, decided, None, pull);
+        shared |= rewrite.shared_target;
+        sources.extend(rewrite.sources(entry.detail, &name));
+    }
+    // Where several images share a name on purpose, there is no telling which of them this is.
+    if shared {
+        sources.clear();
+    }
+    let mut first = None;
+    for mut source in sources {
+        source.push_str(image.suffix());
+        let Ok(source) = Reference::parse(&source) else {
+            continue;
+        };
+        let decided = decides_on(set, context, &source);
+        let gives_this = |rule: u32| match set.rule(rule).action() {
+            Action::Rewrite(rewrite) => {
+                rewrite.target(set.rule(rule).matching(), &source).as_deref() == Some(&*image.canonical().to_string())
             }
-            first.get_or_insert(decided);
+            _ => false,
+        };
+        if decided.is_some_and(gives_this) {
+            let pull = set.pull_as_source(decided, pull_policy);
+            return walk.decided(Outcome::AlreadyTarget, decided, None, pull);
         }
+        first.get_or_insert(decided);
     }
     let (rule, pull) = match first {
         // It has a source, though by now another rule would decide that.
@@ -424,3 +431,6 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

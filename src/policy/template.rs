@@ -156,6 +156,18 @@ impl Template {
     /// The names under the literal prefix, as patterns: any of them is a target already.
     pub(crate) fn prefix_patterns(&self) -> Vec<Vec<Segment>> {
         let prefix = self.literal_prefix();
+        let mut patterns = self.patterns_under(prefix);
+        // A name of one segment on Docker Hub has `library/` put before it.
+        if let Some(first) = prefix
+            .strip_prefix("docker.io/")
+            .filter(|first| !first.is_empty() && !first.contains('/'))
+        {
+            patterns.extend(self.patterns_under(&format!("docker.io/library/{first}")));
+        }
+        patterns
+    }
+
+    fn patterns_under(&self, prefix: &str) -> Vec<Vec<Segment>> {
         let mut segments: Vec<Segment> = prefix.split('/').map(|part| Segment::Literal(part.into())).collect();
         if self.pieces.len() == 1 {
             return vec![segments];
@@ -523,19 +535,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_256_bytes_is_no_target() {
-        let longest = format!("q.io/{}", "a".repeat(255 - "r.io/q.io/".len()));
-        assert!(
-            template("r.io/{registry}/{repository}")
-                .target(&Reference::parse(&longest).unwrap(), &())
-                .is_some()
-        );
-        let longer = format!("{longest}a");
-        assert!(
-            template("r.io/{registry}/{repository}")
-                .target(&Reference::parse(&longer).unwrap(), &())
-                .is_none()
-        );
+    fn a_repository_of_256_bytes_is_no_target() {
+        // What counts is the repository, to which the source's registry is added.
+        let longest = format!("q.io/{}", "a".repeat(255 - "q.io/".len()));
+        let target =
+            |image: &str| template("r.io/{registry}/{repository}").target(&Reference::parse(image).unwrap(), &());
+        assert!(target(&longest).is_some());
+        assert!(target(&format!("{longest}a")).is_none());
     }
 
     #[test]

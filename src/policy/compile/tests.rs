@@ -88,7 +88,7 @@ fn each_mistake_has_its_code() {
         ("- {name: a, rewrite: {}}", vec!["no-target"]),
         (
             "- {name: a, rewrite: {prefix: r.io, to: [r.io/x]}}",
-            vec!["several-targets", "shared-target"],
+            vec!["several-targets"],
         ),
         (
             "- {name: a, match: {images: [alpine]}, keep: {}}",
@@ -261,5 +261,6 @@ fn presets_say_what_they_need() {
     assert!(choose("harbor-proxy-projects", &[]).contains("needs the value `host`"));
     assert!(choose("harbor-proxy-projects", &[("hst", "h.io"), ("host", "h.io")]).contains("did you mean `host`?"));
     assert_eq!(choose("harbor-proxy-projects", &[("host", "h.io")]), "");
-    assert!(choose("harbor-proxy-projects", &[("host", "h.io\n}")]).contains("not valid"));
+    assert!(choose("harbor-proxy-projects", &[("host", "h.io\n}")]).contains("without a"));
+    assert!(choose("harbor-proxy-projects", &[("host", "h.io/\nx")]).contains("not valid"));
 }
