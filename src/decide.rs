@@ -297,7 +297,13 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
                 .iter()
                 .map(|rule| set.pull_as_source(Some(*rule), pull_policy));
             match pulls.next() {
-                Some(pull) if pulls.all(|other| other.is_same(&pull)) => (None, pull),
+                Some(pull) if pulls.all(|other| other.is_same(&pull)) => (
+                    None,
+                    PullChange {
+                        inject: set.settings().inject,
+                        ..pull
+                    },
+                ),
                 _ => (None, set.untouched()),
             }
         }
@@ -381,12 +387,12 @@ impl PullChange<'_> {
         (present != Some(wanted) && !lowered).then_some(wanted)
     }
 
+    /// In policy and Secrets; the managed one is seen to for itself.
     fn is_same(&self, other: &Self) -> bool {
         self.policy == other.policy
             && self.lower == other.lower
             && self.secrets == other.secrets
             && self.common_secrets == other.common_secrets
-            && self.inject == other.inject
     }
 }
 

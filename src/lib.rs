@@ -8,11 +8,17 @@
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
 //! | [`decide`] | what becomes of one image, and why | `policy` |
+//! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
+//! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
+//! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
 
+pub mod admission;
 pub mod decide;
 pub mod document;
 pub mod policy;
 pub mod reference;
+pub mod review;
+pub mod snapshot;

@@ -1,0 +1,111 @@
+//! JSON Patch (RFC 6902), written straight as JSON.
+
+use std::fmt::{self, Write};
+
+/// A list of operations, as JSON text.
+#[derive(Debug, Default)]
+pub struct Patch {
+    json: String,
+}
+
+/// A JSON Pointer (RFC 6901): steps, escaped when shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Pointer<'p> {
+    /// Steps that need no escape, as they stand: `/spec/imagePullSecrets`.
+    Plain(&'p str),
+    /// An element of a list below `spec`, and what follows: `/spec/containers/0/image`.
+    Element(&'p str, usize, &'p str),
+    /// A key of a mapping, which may have `/` and `~` in it.
+    Key(&'p str, &'p str),
+}
+
+impl Patch {
+    /// Whether there is no operation in it.
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    /// Sets the value, whether there is one or not.
+    pub fn add(&mut self, path: Pointer<'_>, value: impl serde::Serialize) {
+        self.operation("add", path, Some(value));
+    }
+
+    /// Replaces the value that is there.
+    pub fn replace(&mut self, path: Pointer<'_>, value: impl serde::Serialize) {
+        self.operation("replace", path, Some(value));
+    }
+
+    /// Removes the value that is there.
+    pub fn remove(&mut self, path: Pointer<'_>) {
+        self.operation::<()>("remove", path, None);
+    }
+
+    /// The operations as a JSON list; nothing where there are none.
+    pub fn into_json(mut self) -> Vec<u8> {
+        if !self.json.is_empty() {
+            self.json.push(']');
+        }
+        self.json.into_bytes()
+    }
+
+    fn operation<V: serde::Serialize>(&mut self, op: &str, path: Pointer<'_>, value: Option<V>) {
+        if self.json.is_empty() {
+            self.json.reserve(512);
+        }
+        self.json.push(if self.json.is_empty() { '[' } else { ',' });
+        // The pointer may have characters that JSON escapes: it is written as a string of its own.
+        let _ = write!(self.json, r#"{{"op":"{op}","path":{}"#, Quoted(path));
+        if let Some(value) = value {
+            self.json.push_str(r#","value":"#);
+            // Texts and lists of texts: serialising them cannot fail.
+            self.json.push_str(&serde_json::to_string(&value).unwrap_or_default());
+        }
+        self.json.push('}');
+    }
+}
+
+struct Quoted<'p>(Pointer<'p>);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Pointer::Plain(path) => write!(f, "\"{path}\""),
+            Pointer::Element(list, index, rest) => write!(f, "\"/spec/{list}/{index}{rest}\""),
+            Pointer::Key(path, key) => {
+                let escaped = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+                f.write_str(&serde_json::to_string(&escaped).map_err(|_| fmt::Error)?)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_escaped_as_rfc_6901_and_json_say() {
+        let mut patch = Patch::default();
+        patch.add(
+            Pointer::Key("/metadata/annotations", "image.waypost.dev/a~b\"c"),
+            "x\ny",
+        );
+        patch.replace(Pointer::Element("containers", 3, "/image"), "r.io/x");
+        patch.remove(Pointer::Plain("/spec/imagePullSecrets"));
+        let json: serde_json::Value = serde_json::from_slice(&patch.into_json()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!([
+                {"op": "add", "path": "/metadata/annotations/image.waypost.dev~1a~0b\"c", "value": "x\ny"},
+                {"op": "replace", "path": "/spec/containers/3/image", "value": "r.io/x"},
+                {"op": "remove", "path": "/spec/imagePullSecrets"},
+            ])
+        );
+    }
+
+    #[test]
+    fn no_operation_is_no_patch() {
+        assert!(Patch::default().is_empty());
+        assert!(Patch::default().into_json().is_empty());
+    }
+}
