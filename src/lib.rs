@@ -5,6 +5,10 @@
 //! | where | what | may use |
 //! | --- | --- | --- |
 //! | [`reference`] | image references: grammar, normal form | `std` |
+//! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
+
+#[cfg(feature = "server")]
+pub mod metrics;
