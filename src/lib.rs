@@ -6,9 +6,12 @@
 //! | --- | --- | --- |
 //! | [`reference`] | image references: grammar, normal form | `std` |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
+//! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
 
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod watch;
