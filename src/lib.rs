@@ -5,6 +5,7 @@
 //! | where | what | may use |
 //! | --- | --- | --- |
 //! | [`reference`] | image references: grammar, normal form | `std` |
+//! | [`tls`] | the serving certificate: made, checked, re-read | rustls, rcgen |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //!
@@ -13,5 +14,7 @@
 
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod watch;
