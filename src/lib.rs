@@ -11,6 +11,10 @@
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
+//! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
+//! | [`tls`] | the serving certificate: made, checked, re-read | rustls, rcgen |
+//! | [`metrics`] | what is counted, and how without a lock | prometheus |
+//! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
@@ -22,3 +26,12 @@ pub mod policy;
 pub mod reference;
 pub mod review;
 pub mod snapshot;
+
+#[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod tls;
+#[cfg(feature = "server")]
+pub mod watch;

@@ -1,0 +1,247 @@
+//! What is counted, in Prometheus' terms. Labels come from closed lists or from the configuration, never from a Pod.
+//!
+//! Recording takes no lock that could wait: the counters of reviews are resolved when the struct is made, those of
+//! images when a thread first needs them. Only a scrape and a first use touch the locks inside of the registry.
+
+mod images;
+mod process;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+pub use images::{ImageKey, ImageLabels};
+use process::Process;
+
+/// Every metric of the process, in a registry of its own.
+pub struct Metrics {
+    registry: Registry,
+    reviews: [[IntCounter; Outcome::ALL.len()]; Operation::ALL.len()],
+    review_duration: Histogram,
+    images: IntCounterVec,
+    policy_generation: IntGauge,
+    policy_reload_failures: IntCounter,
+    certificate_expiry: IntGauge,
+    process: Process,
+    /// Tells this instance's counters from another's in the threads' caches.
+    id: u64,
+}
+
+/// What the API server was asked to do; `admission/v1`'s `Operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A changed object.
+    Update,
+    /// An object's end.
+    Delete,
+    /// A connection to an object, such as `exec`.
+    Connect,
+    /// None, or one that Kubernetes did not have when this was written.
+    Unknown,
+}
+
+/// What became of a review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Allowed, with a patch.
+    Patched,
+    /// Allowed as it was.
+    Unchanged,
+    /// Refused by a policy.
+    Denied,
+    /// No review that could be answered.
+    BadRequest,
+    /// Allowed with a warning, because Waypost failed.
+    Failed,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let reviews = register(
+            &registry,
+            IntCounterVec::new(
+                Opts::new("waypost_reviews_total", "Reviews answered, by operation and outcome."),
+                &["operation", "outcome"],
+            ),
+        );
+        let build = register(
+            &registry,
+            IntGaugeVec::new(
+                Opts::new("waypost_build_info", "1, with the version as a label."),
+                &["version"],
+            ),
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self {
+            reviews: Operation::ALL.map(|operation| {
+                Outcome::ALL.map(|outcome| reviews.with_label_values(&[operation.as_str(), outcome.as_str()]))
+            }),
+            review_duration: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "waypost_review_duration_seconds",
+                        "Time from a review's bytes to its response's, without the network.",
+                    )
+                    .buckets(REVIEW_BUCKETS.to_vec()),
+                ),
+            ),
+            images: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "waypost_images_total",
+                        "Images decided on, by deciding rule, registry before and after, and outcome.",
+                    ),
+                    &["rule", "source", "target", "outcome"],
+                ),
+            ),
+            policy_generation: register(
+                &registry,
+                IntGauge::new(
+                    "waypost_policy_generation",
+                    "The policy set in force; goes up by one with each that compiles.",
+                ),
+            ),
+            policy_reload_failures: register(
+                &registry,
+                IntCounter::new(
+                    "waypost_policy_reload_failures_total",
+                    "Changed policy sets that did not compile, the last good one being kept.",
+                ),
+            ),
+            certificate_expiry: register(
+                &registry,
+                IntGauge::new(
+                    "waypost_certificate_expiry_timestamp_seconds",
+                    "When the serving certificate expires, in seconds after the epoch.",
+                ),
+            ),
+            process: Process::register(&registry),
+            registry,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Counts a review and how long it took.
+    pub fn review(&self, operation: Operation, outcome: Outcome, took: Duration) {
+        self.reviews[operation as usize][outcome as usize].inc();
+        self.review_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that never became a review.
+    pub fn rejected(&self) {
+        self.reviews[Operation::Unknown as usize][Outcome::BadRequest as usize].inc();
+    }
+
+    /// Counts an image. `labels` is called only at this thread's first use of the key in its generation.
+    pub fn image<'a>(&self, key: ImageKey, labels: impl FnOnce() -> ImageLabels<'a>) {
+        images::count(self.id, &self.images, key, labels);
+    }
+
+    /// Another policy set is in force.
+    pub fn set_policy_generation(&self, generation: u64) {
+        self.policy_generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// A changed policy set did not compile.
+    pub fn policy_reload_failed(&self) {
+        self.policy_reload_failures.inc();
+    }
+
+    /// Another certificate is being served.
+    pub fn set_certificate_expiry(&self, not_after: Timestamp) {
+        self.certificate_expiry.set(not_after.as_second());
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// When the encoder refuses a metric, which would be a mistake in this file.
+    pub fn render(&self) -> prometheus::Result<String> {
+        self.process.refresh();
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Operation {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Delete, Self::Connect, Self::Unknown];
+
+    /// As the API server spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The operation of that name, or [`Unknown`](Self::Unknown).
+    pub fn of(name: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == name)
+            .unwrap_or(Self::Unknown)
+    }
+}
+
+impl Outcome {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Patched,
+        Self::Unchanged,
+        Self::Denied,
+        Self::BadRequest,
+        Self::Failed,
+    ];
+
+    /// As it is in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Patched => "patched",
+            Self::Unchanged => "unchanged",
+            Self::Denied => "denied",
+            Self::BadRequest => "bad_request",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Registers a metric that this file names, once, in a registry that is new.
+fn register<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("the names in this module are valid");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the names in this module differ");
+    metric
+}
+
+/// Seconds. A review takes some 20 µs; the API server gives up after 2 s by the chart's default.
+const REVIEW_BUCKETS: [f64; 17] = [
+    0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.0,
+];
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+mod tests;
