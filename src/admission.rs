@@ -59,7 +59,7 @@ pub enum ReviewOutcome {
     Failed,
 }
 
-/// Answers a review. The answer always has the review's uid, also when something panics on the way.
+/// Answers a review, and tells the observer of it; a body that is none is for the caller to count. The answer always has the review's uid, also when something panics on the way.
 ///
 /// # Errors
 ///
@@ -69,10 +69,7 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
     let read = catch_unwind(|| parse(body));
     let review = match read {
         Ok(Ok(review)) => review,
-        Ok(Err(bad)) => {
-            observer.review(Operation::Unknown, ReviewOutcome::BadRequest, started.elapsed());
-            return Err(bad);
-        }
+        Ok(Err(bad)) => return Err(bad),
         Err(_) => {
             observer.review(Operation::Unknown, ReviewOutcome::Failed, started.elapsed());
             let uid = catch_unwind(|| uid_of(body)).ok().flatten().ok_or(BadReview::NoUid)?;

@@ -17,6 +17,9 @@ use prometheus::{
 pub use images::{ImageKey, ImageLabels};
 use process::Process;
 
+use crate::admission::ReviewOutcome as Outcome;
+use crate::review::Operation;
+
 /// Every metric of the process, in a registry of its own.
 pub struct Metrics {
     registry: Registry,
@@ -29,36 +32,6 @@ pub struct Metrics {
     process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
-}
-
-/// What the API server was asked to do; `admission/v1`'s `Operation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// A new object.
-    Create,
-    /// A changed object.
-    Update,
-    /// An object's end.
-    Delete,
-    /// A connection to an object, such as `exec`.
-    Connect,
-    /// None, or one that Kubernetes did not have when this was written.
-    Unknown,
-}
-
-/// What became of a review.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Allowed, with a patch.
-    Patched,
-    /// Allowed as it was.
-    Unchanged,
-    /// Refused by a policy.
-    Denied,
-    /// No review that could be answered.
-    BadRequest,
-    /// Allowed with a warning, because Waypost failed.
-    Failed,
 }
 
 impl Metrics {
@@ -177,52 +150,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Operation {
-    /// Each of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Delete, Self::Connect, Self::Unknown];
-
-    /// As the API server spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The operation of that name, or [`Unknown`](Self::Unknown).
-    pub fn of(name: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|operation| operation.as_str() == name)
-            .unwrap_or(Self::Unknown)
-    }
-}
-
-impl Outcome {
-    /// Each of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Patched,
-        Self::Unchanged,
-        Self::Denied,
-        Self::BadRequest,
-        Self::Failed,
-    ];
-
-    /// As it is in the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Patched => "patched",
-            Self::Unchanged => "unchanged",
-            Self::Denied => "denied",
-            Self::BadRequest => "bad_request",
-            Self::Failed => "failed",
-        }
     }
 }
 

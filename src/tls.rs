@@ -158,10 +158,12 @@ impl Tls {
     pub fn not_after(&self) -> Timestamp {
         self.current.load().not_after
     }
+}
 
+impl Source {
     /// The files whose content decides the configuration, for a watch.
     pub fn files(&self) -> Vec<PathBuf> {
-        let Source { dir, client_ca } = &self.source;
+        let Self { dir, client_ca } = self;
         [certificate(dir), key(dir)]
             .into_iter()
             .chain(client_ca.clone())

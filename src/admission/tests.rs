@@ -646,7 +646,7 @@ fn what_is_no_review_is_refused_with_a_reason() {
         let seen = Seen::default();
         let error = respond(&snapshot(HUB), body.as_bytes(), &seen).unwrap_err();
         assert!(error.to_string().contains(reason), "{body}: {error}");
-        assert_eq!(seen.reviews.take(), [("unknown", "bad_request")]);
+        assert!(seen.reviews.take().is_empty());
     }
 }
 

@@ -93,13 +93,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, BadReview> {
     }
     let request = document.request.ok_or(BadReview::NoRequest)?;
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or(BadReview::NoUid)?;
-    let operation = match request.operation.as_deref() {
-        Some("CREATE") => Operation::Create,
-        Some("UPDATE") => Operation::Update,
-        Some("DELETE") => Operation::Delete,
-        Some("CONNECT") => Operation::Connect,
-        _ => Operation::Unknown,
-    };
+    let operation = request.operation.as_deref().map_or(Operation::Unknown, Operation::of);
     // The resource says what is asked about; the kind differs from it on subresources such as pods/binding.
     let is_pod = match request.resource {
         Some(resource) => {
@@ -228,6 +222,14 @@ impl Serialize for AuditOut<'_> {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Delete, Self::Connect, Self::Unknown];
+
+    /// The operation of that name, or [`Unknown`](Self::Unknown).
+    pub fn of(name: &str) -> Self {
+        Self::ALL.into_iter().find(|operation| operation.as_str() == name).unwrap_or(Self::Unknown)
+    }
+
     /// As Kubernetes spells it.
     pub fn as_str(self) -> &'static str {
         match self {

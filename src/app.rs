@@ -1,0 +1,164 @@
+//! The composition root: makes the parts of a process, connects them, and owns every task until the process ends.
+
+mod banner;
+mod reload;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+
+use crate::{
+    admission::{self, ImageEvent, Observer, ReviewOutcome},
+    config::{self, Config},
+    decide::Outcome,
+    document::Diagnostic,
+    http::{
+        admin,
+        health::Health,
+        lifecycle::{self, Lifecycle},
+        server::{self, Server},
+        webhook::{self, Rejection, Reviewer},
+    },
+    metrics::{ImageKey, ImageLabels, Metrics},
+    policy::{PolicySet, PresetChoice, Settings},
+    policy_source::PolicySource,
+    review::Operation,
+    snapshot::Snapshot,
+    tls,
+};
+
+/// How `serve` ends other than well.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The policies have errors; nothing was served.
+    Policies(Vec<Diagnostic>),
+    /// Something else, with what to do about it.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for ServeError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Serves everything in one process, until it is told to stop.
+///
+/// # Errors
+///
+/// When policies, certificates or addresses are not usable: before the webhook's port is open.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let sources = policy_source(&config);
+    // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
+    let Config { file, server: config::Server { webhook: webhook_config, admin: admin_config, api: _ }, tls: tls_config, policies: _, pushes: _, store: _, pull: _, opt_out: _, log: _ } =
+        config;
+    if let Some(file) = &file {
+        tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
+    }
+
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::default();
+    let lifecycle = Lifecycle::new(webhook_config.drain);
+    let signals = lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?;
+
+    let policies = reload::Policies::load(sources, metrics.clone(), &health).map_err(ServeError::Policies)?;
+    let created = tls::ensure_local(&tls_config.dir, &[webhook_config.listen.ip().to_string()])?;
+    let certificate =
+        reload::Certificate::load(tls::Source { dir: tls_config.dir.clone(), client_ca: webhook_config.client_ca }, metrics.clone(), &health)?;
+
+    let reviews = Arc::new(Reviews { current: policies.current(), metrics: metrics.clone() });
+    let rejected = {
+        let metrics = metrics.clone();
+        Arc::new(move |rejection: &Rejection| {
+            tracing::debug!(reason = rejection.reason, "a request was refused: {}", rejection.reason);
+            metrics.rejected();
+        })
+    };
+    let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
+    let admin = Server::bind("admin", admin_config.listen, admin::router(scrape, health, lifecycle.clone()), server::Limits::admin())
+        .await
+        .with_context(|| cannot_listen("server.admin.listen", admin_config.listen))?;
+    // Last: whoever reaches it gets decisions by the policies, never by none.
+    let router = webhook::router(reviews, rejected, webhook::Limits::default());
+    let webhook = Server::bind("webhook", webhook_config.listen, router, server::Limits::default())
+        .await
+        .with_context(|| cannot_listen("server.webhook.listen", webhook_config.listen))?
+        .with_tls(certificate.configs());
+    banner::print(created, &tls_config.dir, webhook.local_addr(), admin.local_addr());
+
+    tokio::select! {
+        (webhook, admin) = async { tokio::join!(webhook.run(lifecycle.clone()), admin.run(lifecycle.clone())) } => {
+            let cut = webhook.cut + admin.cut;
+            if cut > 0 {
+                tracing::warn!(connections = cut, "stopped, {cut} connections were cut off");
+            } else {
+                tracing::info!("stopped");
+            }
+            Ok(())
+        }
+        never = policies.watch() => match never {},
+        never = certificate.watch() => match never {},
+        () = signals => Ok(()),
+    }
+}
+
+/// Where a configuration's policies come from.
+pub fn policy_source(config: &Config) -> PolicySource {
+    let presets = config.policies.presets.iter().map(|preset| PresetChoice { name: preset.name.clone(), values: preset.values.clone() });
+    PolicySource { path: config.policies.dir.clone(), presets: presets.collect(), settings: settings(config) }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        pull_policy: config.pull.policy,
+        pull_secret: config.pull.secret.as_str().into(),
+        pull_secrets: config.pull.secrets.iter().map(|secret| secret.as_str().into()).collect(),
+        inject: config.pull.inject,
+        opt_out_allowed: config.opt_out.allowed,
+        route_pushes: config.pushes.route,
+    }
+}
+
+fn cannot_listen(key: &str, address: std::net::SocketAddr) -> String {
+    format!("cannot listen on {address} ({key}): is another process listening there?")
+}
+
+/// Answers reviews by the snapshot of the moment.
+struct Reviews {
+    current: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Reviewer for Reviews {
+    fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
+        admission::respond(&self.current.load(), body, self).map_err(Rejection::bad_request)
+    }
+}
+
+impl Observer for Reviews {
+    fn image(&self, snapshot: &Snapshot, image: ImageEvent) {
+        let set: &PolicySet = &snapshot.policies;
+        let key = ImageKey {
+            generation: snapshot.generation,
+            rule: image.rule.unwrap_or(u32::MAX),
+            source: image.source,
+            target: image.target,
+            outcome: image.outcome as u8,
+        };
+        self.metrics.image(key, || ImageLabels {
+            rule: image.rule.map_or("", |rule| set.rules()[rule as usize].id()),
+            source: set.registry_name(image.source),
+            target: set.registry_name(image.target),
+            outcome: Outcome::as_str(image.outcome),
+        });
+    }
+
+    fn review(&self, operation: Operation, outcome: ReviewOutcome, elapsed: Duration) {
+        self.metrics.review(operation, outcome, elapsed);
+        tracing::debug!(operation = operation.as_str(), outcome = outcome.as_str(), ?elapsed, "a review was answered");
+    }
+}
+
+/// How often files are looked at for changes. The kubelet needs up to a minute to update a mounted ConfigMap; a second more is nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
