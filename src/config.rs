@@ -154,12 +154,7 @@ impl Config {
     pub fn load(path: Option<&Path>, flags: &Flags) -> Result<Self, Vec<Diagnostic>> {
         let environment = std::env::vars_os()
             .filter(|(name, _)| name.to_str().is_some_and(environment::is_key))
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.into_string().ok(),
-                )
-            });
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.into_string().ok()));
         let (file, mut unreadable) = match read(path) {
             Ok(file) => (file, None),
             Err(diagnostic) => (None, Some(*diagnostic)),
@@ -192,12 +187,7 @@ impl Config {
 }
 
 /// What is found wrong where there is no line to show.
-fn complaint(
-    origin: &str,
-    code: &'static str,
-    message: String,
-    hint: Option<String>,
-) -> Diagnostic {
+fn complaint(origin: &str, code: &'static str, message: String, hint: Option<String>) -> Diagnostic {
     let mut diagnostic = Diagnostic::without_place(origin, Severity::Error, code, message);
     diagnostic.hint = hint;
     diagnostic

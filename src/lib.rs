@@ -4,14 +4,19 @@
 //!
 //! | where | what | may use |
 //! | --- | --- | --- |
-//! | [`reference`] | image references: grammar, normal form | `std` |
+//! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
+//! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
+//! | [`decide`] | what becomes of one image, and why | `policy` |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
 
+pub mod decide;
 pub mod document;
+pub mod policy;
+pub mod reference;
 
 #[cfg(feature = "server")]
 pub mod config;

@@ -7,8 +7,7 @@ use crate::document::{Diagnostic, Kind, Node, Path, Segment, Source, Value, pars
 /// Whether a variable is meant for us. A Service called `waypost` puts `WAYPOST_PORT_8443_TCP_ADDR` and the like into every
 /// Pod beside it, so only names with the separator of levels are keys.
 pub(super) fn is_key(name: &str) -> bool {
-    name.strip_prefix(PREFIX)
-        .is_some_and(|rest| rest.contains(SEPARATOR))
+    name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains(SEPARATOR))
 }
 
 /// The variable of a key.
@@ -43,21 +42,13 @@ pub(super) fn key(name: &str, leaves: &[Path]) -> Result<Path, Box<Diagnostic>> 
 }
 
 /// The value of a variable as the node its key wants: strings as they are, lists as `[a, b]` or `a,b`, others as in YAML.
-pub(super) fn value(
-    name: &str,
-    text: &str,
-    path: &Path,
-    shape: &Shape,
-) -> Result<Node, Vec<Diagnostic>> {
+pub(super) fn value(name: &str, text: &str, path: &Path, shape: &Shape) -> Result<Node, Vec<Diagnostic>> {
     if shape.accepts_at(path, Kind::String) {
         return Ok(string(text));
     }
     let wants_list = shape.accepts_at(path, Kind::Sequence);
     if wants_list && !text.trim_start().starts_with('[') {
-        let items = text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty());
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         return Ok(sequence(items.map(string).collect()));
     }
     let source = Source::new(origin(name), text);

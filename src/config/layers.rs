@@ -64,11 +64,7 @@ impl Layers {
             }
         }
         for setting in &flags.settings {
-            let path: Path = setting
-                .key
-                .split('.')
-                .map(|name| Segment::Key(name.into()))
-                .collect();
+            let path: Path = setting.key.split('.').map(|name| Segment::Key(name.into())).collect();
             let node = Node::from_json(&serde_json::Value::from(setting.value.as_str()));
             layers.add(setting.flag, &path, &node, &shape);
         }
@@ -127,18 +123,12 @@ impl Layers {
             problems.extend(shape.check(first));
         }
         if let Some(second) = documents.next() {
-            let problem = Problem::error(
-                "several-documents",
-                Path::root(),
-                "a second document begins here",
-            )
-            .hint("a configuration file is one document: remove the `---`");
+            let problem = Problem::error("several-documents", Path::root(), "a second document begins here")
+                .hint("a configuration file is one document: remove the `---`");
             problems.push(problem.at(second.span));
         }
         if !problems.is_empty() {
-            let located = problems
-                .iter()
-                .map(|problem| locate(problem, source, first.as_ref()));
+            let located = problems.iter().map(|problem| locate(problem, source, first.as_ref()));
             self.problems.extend(located);
             return;
         }
@@ -181,11 +171,8 @@ impl Layers {
         if problems.is_empty() {
             self.merge(origin, path, node);
         }
-        self.problems.extend(
-            problems
-                .into_iter()
-                .map(|problem| unplaced(origin, problem)),
-        );
+        self.problems
+            .extend(problems.into_iter().map(|problem| unplaced(origin, problem)));
     }
 
     fn merge(&mut self, origin: &str, path: &Path, node: &Node) {

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use super::layers::{Flags, Layers};
 use super::raw::{self, Raw};
-use super::{
-    Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook,
-};
+use super::{Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook};
 use crate::document::{Diagnostic, Path, Problem};
 
 pub(super) fn resolve(mut layers: Layers, flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
@@ -33,12 +31,7 @@ impl Resolver {
     /// Looks at every value before it gives up on one.
     fn config(&mut self, raw: Raw, file: Option<PathBuf>, flags: &Flags) -> Option<Config> {
         let Raw {
-            server:
-                raw::Server {
-                    webhook,
-                    admin,
-                    api,
-                },
+            server: raw::Server { webhook, admin, api },
             tls,
             policies,
             pushes,
@@ -56,10 +49,7 @@ impl Resolver {
                 key("server.admin.listen"),
                 self.address("server.admin.listen", &admin.listen),
             ),
-            (
-                key("server.api.listen"),
-                self.address("server.api.listen", &api.listen),
-            ),
+            (key("server.api.listen"), self.address("server.api.listen", &api.listen)),
         ];
         self.apart(&listeners);
         let [(_, webhook_listen), (_, admin_listen), (_, api_listen)] = listeners;
@@ -91,12 +81,8 @@ impl Resolver {
                     client_ca: client_ca.flatten(),
                     drain: drain?,
                 },
-                admin: Listener {
-                    listen: admin_listen?,
-                },
-                api: Listener {
-                    listen: api_listen?,
-                },
+                admin: Listener { listen: admin_listen? },
+                api: Listener { listen: api_listen? },
             },
             tls: Tls { dir: tls_dir? },
             policies: Policies {
@@ -135,24 +121,15 @@ impl Resolver {
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let is_port = port.parse::<u16>().is_ok();
         let hint = match host {
-            "" | "*" if is_port => format!(
-                "write `0.0.0.0:{port}` for all addresses, or `127.0.0.1:{port}` for this machine only"
-            ),
+            "" | "*" if is_port => {
+                format!("write `0.0.0.0:{port}` for all addresses, or `127.0.0.1:{port}` for this machine only")
+            }
             "localhost" if is_port => format!("write `127.0.0.1:{port}`"),
-            _ if text.parse::<IpAddr>().is_ok() => {
-                "add the port, such as `127.0.0.1:8443` or `[::1]:8443`".to_owned()
-            }
+            _ if text.parse::<IpAddr>().is_ok() => "add the port, such as `127.0.0.1:8443` or `[::1]:8443`".to_owned(),
             _ if host.parse::<IpAddr>().is_ok() => "a port is a number from 0 to 65535".to_owned(),
-            _ => {
-                "write an IP address and a port, such as `127.0.0.1:8443`; names are not looked up"
-                    .to_owned()
-            }
+            _ => "write an IP address and a port, such as `127.0.0.1:8443`; names are not looked up".to_owned(),
         };
-        self.bad(
-            key(name),
-            &format!("`{text}` is no address to listen on"),
-            &hint,
-        );
+        self.bad(key(name), &format!("`{text}` is no address to listen on"), &hint);
         None
     }
 
@@ -164,9 +141,7 @@ impl Resolver {
             };
             let taken = |other: &SocketAddr| {
                 other.port() == address.port()
-                    && (other.ip() == address.ip()
-                        || other.ip().is_unspecified()
-                        || address.ip().is_unspecified())
+                    && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
             };
             let other = listeners[..at]
                 .iter()
@@ -204,11 +179,7 @@ impl Resolver {
 
     fn path(&mut self, name: &str, text: String) -> Option<PathBuf> {
         if text.is_empty() {
-            self.bad(
-                key(name),
-                "an empty path",
-                "leave the key out for its default",
-            );
+            self.bad(key(name), "an empty path", "leave the key out for its default");
             return None;
         }
         Some(PathBuf::from(text))
@@ -250,12 +221,8 @@ impl Resolver {
     /// The name of a Secret is a DNS subdomain (RFC 1123), as for most objects of Kubernetes.
     fn secret_name(&mut self, path: Path, name: &str) {
         let label = |label: &str| {
-            let inner =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(inner)
+            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
         };
         if name.len() > 253 || !name.split('.').all(label) {
             let message = format!("`{name}` cannot be the name of a Secret");
@@ -271,6 +238,5 @@ impl Resolver {
 }
 
 fn key(name: &str) -> Path {
-    name.split('.')
-        .fold(Path::root(), |path, key| path.key(key))
+    name.split('.').fold(Path::root(), |path, key| path.key(key))
 }

@@ -4,11 +4,7 @@ use super::{Config, Flags, LogFormat, LogLevel, Preset, PullPolicy, Setting, Sto
 use crate::document::check::Shape;
 use crate::document::{Diagnostic, Source, render};
 
-fn load(
-    file: Option<&str>,
-    variables: &[(&str, &str)],
-    flags: &Flags,
-) -> Result<Config, Vec<Diagnostic>> {
+fn load(file: Option<&str>, variables: &[(&str, &str)], flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
     let source = file.map(|text| Source::new("waypost.yaml", text));
     let environment = variables
         .iter()
@@ -102,26 +98,11 @@ const DEFAULTS: [&str; 20] = [
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
 const KEYS: [(&str, &str, &str, &str); 20] = [
-    (
-        "server.webhook.listen",
-        "0.0.0.0:1",
-        "0.0.0.0:1",
-        "0.0.0.0:1",
-    ),
-    (
-        "server.webhook.client_ca",
-        "ca.pem",
-        "ca.pem",
-        "Some(\"ca.pem\")",
-    ),
+    ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
+    ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
     ("server.admin.listen", "'[::1]:2'", "[::1]:2", "[::1]:2"),
-    (
-        "server.api.listen",
-        "127.0.0.1:0",
-        "127.0.0.1:0",
-        "127.0.0.1:0",
-    ),
+    ("server.api.listen", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"),
     ("tls.dir", "/tls", "/tls", "/tls"),
     ("policies.dir", "/p", "/p", "/p"),
     (
@@ -135,12 +116,7 @@ const KEYS: [(&str, &str, &str, &str); 20] = [
     ("pushes.verify", "1h", "1h", "3600s"),
     ("store.kind", "kubernetes", "kubernetes", "Kubernetes"),
     ("store.path", "/s", "/s", "/s"),
-    (
-        "pull.policy",
-        "IfNotPresent",
-        "IfNotPresent",
-        "IfNotPresent",
-    ),
+    ("pull.policy", "IfNotPresent", "IfNotPresent", "IfNotPresent"),
     ("pull.secret", "x.y-z", "x.y-z", "x.y-z"),
     ("pull.secrets", "[a, b]", "a, b", "[\"a\", \"b\"]"),
     ("pull.inject", "false", "false", "false"),
@@ -187,12 +163,10 @@ fn each_key_is_set_by_file_and_by_variable() {
     for (at, (key, written, value, line)) in KEYS.iter().enumerate() {
         let mut expected: Vec<_> = DEFAULTS.map(str::to_owned).to_vec();
         expected[at] = format!("{key} {line}");
-        let config =
-            from_file(&yaml(key, written)).unwrap_or_else(|problems| panic!("{key}: {problems:?}"));
+        let config = from_file(&yaml(key, written)).unwrap_or_else(|problems| panic!("{key}: {problems:?}"));
         assert_eq!(lines(&config), expected);
         let name = variable(key);
-        let config = from_variables(&[(&name, value)])
-            .unwrap_or_else(|problems| panic!("{key}: {problems:?}"));
+        let config = from_variables(&[(&name, value)]).unwrap_or_else(|problems| panic!("{key}: {problems:?}"));
         assert_eq!(lines(&config), expected);
         assert!(
             documents(key).contains(&name),
@@ -204,17 +178,14 @@ fn each_key_is_set_by_file_and_by_variable() {
 /// The description in the schema of a key.
 fn documents(key: &str) -> String {
     let schema = schemars::schema_for!(super::raw::Raw).to_value();
-    let resolve = |node: &serde_json::Value| match node
-        .get("$ref")
-        .and_then(|reference| reference.as_str())
-    {
+    let resolve = |node: &serde_json::Value| match node.get("$ref").and_then(|reference| reference.as_str()) {
         Some(reference) => schema.pointer(&reference[1..]).unwrap().clone(),
         None => node.clone(),
     };
     let (parents, last) = key.rsplit_once('.').unwrap();
-    let node = parents.split('.').fold(schema.clone(), |node, name| {
-        resolve(&node["properties"][name])
-    });
+    let node = parents
+        .split('.')
+        .fold(schema.clone(), |node, name| resolve(&node["properties"][name]));
     node["properties"][last]["description"]
         .as_str()
         .unwrap()
@@ -236,12 +207,7 @@ fn lists_in_variables_are_written_in_two_ways() {
     ];
     for (value, names) in rows {
         let config = from_variables(&[("WAYPOST_POLICIES__PRESETS", value)]).unwrap();
-        let found: Vec<_> = config
-            .policies
-            .presets
-            .iter()
-            .map(|preset| &*preset.name)
-            .collect();
+        let found: Vec<_> = config.policies.presets.iter().map(|preset| &*preset.name).collect();
         assert_eq!(found, names, "{value:?}");
     }
 }
@@ -254,20 +220,11 @@ fn flags_win_over_variables_and_those_over_the_file() {
         ("WAYPOST_TLS__DIR", "variable"),
         ("WAYPOST_PULL__SECRETS", "c"),
     ];
-    let config = load(
-        Some(file),
-        &variables,
-        &flag("--log-level", "log.level", "trace"),
-    )
-    .unwrap();
+    let config = load(Some(file), &variables, &flag("--log-level", "log.level", "trace")).unwrap();
     assert_eq!(config.log.level, LogLevel::Trace);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.tls.dir.to_str(), Some("variable"));
-    assert_eq!(
-        config.pull.secrets,
-        ["c"],
-        "a list is replaced, not added to"
-    );
+    assert_eq!(config.pull.secrets, ["c"], "a list is replaced, not added to");
     assert_eq!(config.pull.policy, PullPolicy::Always);
     assert_eq!(config.store.kind, StoreKind::Embedded);
     assert_eq!(config.server.webhook.drain, Duration::from_secs(15));
@@ -340,13 +297,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "belongs under `admin`",
         ),
         ("client_ca: x", "unknown-key", "1:1", "", ""),
-        (
-            "optOut: {}",
-            "unknown-key",
-            "1:1",
-            "",
-            "did you mean `opt_out`?",
-        ),
+        ("optOut: {}", "unknown-key", "1:1", "", "did you mean `opt_out`?"),
         (
             "server: {webhook: {listen: ':8443'}}",
             "invalid-value",
@@ -431,13 +382,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "less than nothing",
             "",
         ),
-        (
-            "pushes: {verify: 0s}",
-            "invalid-value",
-            "1:18",
-            "without a pause",
-            "",
-        ),
+        ("pushes: {verify: 0s}", "invalid-value", "1:18", "without a pause", ""),
         (
             "pushes: {route: yes}",
             "wrong-type",
@@ -484,13 +429,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "lower-case",
         ),
         ("pull: {secret: ''}", "invalid-value", "1:16", "", ""),
-        (
-            "store: {kind: redb}",
-            "unknown-value",
-            "1:15",
-            "",
-            "`embedded`",
-        ),
+        ("store: {kind: redb}", "unknown-value", "1:15", "", "`embedded`"),
         (
             "policies: {presets: [a, a]}",
             "invalid-value",
@@ -498,13 +437,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "`a` is in the list twice",
             "keep one",
         ),
-        (
-            "policies: {presets: [{nam: a}]}",
-            "missing-key",
-            "1:22",
-            "",
-            "",
-        ),
+        ("policies: {presets: [{nam: a}]}", "missing-key", "1:22", "", ""),
         (
             "policies: {presets: [{name: a, values: {port: 5000}}]}",
             "wrong-type",
@@ -520,28 +453,15 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "second document",
             "remove the `---`",
         ),
-        (
-            "- a",
-            "wrong-type",
-            "1:1",
-            "expected a mapping, found a list",
-            "",
-        ),
+        ("- a", "wrong-type", "1:1", "expected a mapping, found a list", ""),
         ("a: [", "syntax", "1:4", "", ""),
     ];
     for (file, code, place, message, hint) in rows {
         let problems = from_file(file).expect_err(file);
         let problem = &problems[0];
-        let spot = problem
-            .spot
-            .as_ref()
-            .unwrap_or_else(|| panic!("{file}: {problem:?}"));
+        let spot = problem.spot.as_ref().unwrap_or_else(|| panic!("{file}: {problem:?}"));
         let found = format!("{}:{}", spot.line, spot.column);
-        assert_eq!(
-            (problem.code, &*found),
-            (code, place),
-            "{file}: {problem:?}"
-        );
+        assert_eq!((problem.code, &*found), (code, place), "{file}: {problem:?}");
         assert_eq!(problem.source, "waypost.yaml");
         assert!(problem.message.contains(message), "{file}: {problem:?}");
         assert!(
@@ -584,13 +504,7 @@ fn mistakes_in_variables_name_them() {
             "named after keys",
         ),
         ("WAYPOST_SERVER__WEBHOOK", "x", "unknown-variable", "", ""),
-        (
-            "WAYPOST_LOG__LEVEL",
-            "verbose",
-            "unknown-value",
-            "`verbose`",
-            "`error`",
-        ),
+        ("WAYPOST_LOG__LEVEL", "verbose", "unknown-value", "`verbose`", "`error`"),
         (
             "WAYPOST_PUSHES__ROUTE",
             "yes",
@@ -637,12 +551,7 @@ fn mistakes_in_variables_name_them() {
 #[test]
 fn mistakes_in_flags_name_them() {
     let rows = [
-        (
-            "--webhook-listen",
-            "server.webhook.listen",
-            ":1",
-            "invalid-value",
-        ),
+        ("--webhook-listen", "server.webhook.listen", ":1", "invalid-value"),
         ("--log-level", "log.level", "loud", "unknown-value"),
         ("--tls-dir", "tls.dir", "", "invalid-value"),
     ];
@@ -688,21 +597,13 @@ fn all_mistakes_are_reported_at_once() {
 fn a_file_that_is_named_must_be_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.yaml");
-    let problems =
-        Config::load(Some(&path), &flag("--log-level", "log.level", "loud")).unwrap_err();
-    assert_eq!(
-        problems.len(),
-        2,
-        "the flag is looked at all the same: {problems:?}"
-    );
+    let problems = Config::load(Some(&path), &flag("--log-level", "log.level", "loud")).unwrap_err();
+    assert_eq!(problems.len(), 2, "the flag is looked at all the same: {problems:?}");
     assert_eq!(problems[0].code, "unreadable-file");
     assert!(problems[0].hint.as_deref().unwrap().contains("--config"));
     std::fs::write(&path, "log: {level: debug}").unwrap();
     let config = Config::load(Some(&path), &Flags::default()).unwrap();
-    assert_eq!(
-        (config.log.level, config.file),
-        (LogLevel::Debug, Some(path.clone()))
-    );
+    assert_eq!((config.log.level, config.file), (LogLevel::Debug, Some(path.clone())));
     std::fs::write(&path, b"\xff").unwrap();
     assert_eq!(
         Config::load(Some(&path), &Flags::default()).unwrap_err()[0].code,

@@ -145,9 +145,7 @@ impl<'a> Walk<'a> {
                 }
             }
             (Kind::Text { values, min, .. }, Value::String(text)) => self.text(values, *min, text),
-            (&Kind::Integer { min, max }, Value::Number(text)) => {
-                self.integer(min, max, text, node)
-            }
+            (&Kind::Integer { min, max }, Value::Number(text)) => self.integer(min, max, text, node),
             (Kind::Either(ids), _) => self.either(ids, node),
             _ => {}
         }
@@ -157,11 +155,8 @@ impl<'a> Walk<'a> {
         for field in &object.fields {
             if field.required && node.get(&field.name).is_none() {
                 let what = words::expected(self.shape, field.id);
-                self.report(
-                    "missing-key",
-                    format!("the key `{}` is missing", field.name),
-                )
-                .hint = Some(format!("add `{}`: {what}", field.name));
+                self.report("missing-key", format!("the key `{}` is missing", field.name))
+                    .hint = Some(format!("add `{}`: {what}", field.name));
             }
         }
         self.objects.push(object);
@@ -175,8 +170,7 @@ impl<'a> Walk<'a> {
                 (None, Rest::Each(id)) => Some(*id),
                 (None, Rest::Any) => None,
                 (None, Rest::Refused) => {
-                    let hint =
-                        words::where_instead(self.shape, &self.objects, &self.keys(), &key.name);
+                    let hint = words::where_instead(self.shape, &self.objects, &self.keys(), &key.name);
                     self.inside(Step::Key(&key.name), |walk| {
                         let path = walk.path();
                         let message = format!("unknown key `{}`", words::cut(&key.name));
@@ -195,11 +189,7 @@ impl<'a> Walk<'a> {
     }
 
     fn either(&mut self, ids: &'a [Id], node: &'a Node) {
-        let fitting = || {
-            ids.iter()
-                .copied()
-                .filter(|&id| self.shape.accepts(id, node.kind()))
-        };
+        let fitting = || ids.iter().copied().filter(|&id| self.shape.accepts(id, node.kind()));
         let mut fitting = fitting();
         let (Some(first), None) = (fitting.next(), fitting.next()) else {
             self.best(ids, node);
@@ -232,13 +222,7 @@ impl<'a> Walk<'a> {
                 attempt.check(id, node);
                 (attempt.problems, known(id))
             })
-            .min_by_key(|(problems, known)| {
-                (
-                    !problems.is_empty(),
-                    std::cmp::Reverse(*known),
-                    problems.len(),
-                )
-            });
+            .min_by_key(|(problems, known)| (!problems.is_empty(), std::cmp::Reverse(*known), problems.len()));
         if let Some((problems, _)) = best {
             self.problems.extend(problems);
         }
@@ -256,11 +240,8 @@ impl<'a> Walk<'a> {
             Some(value) => format!("did you mean `{value}`?"),
             None => format!("write {}", words::list(names(), "or")),
         };
-        self.report(
-            "unknown-value",
-            format!("unknown value `{}`", words::cut(text)),
-        )
-        .hint = Some(hint);
+        self.report("unknown-value", format!("unknown value `{}`", words::cut(text)))
+            .hint = Some(hint);
     }
 
     fn integer(&mut self, min: Option<i64>, max: Option<i64>, text: &str, node: &Node) {
@@ -282,16 +263,10 @@ impl<'a> Walk<'a> {
     fn length(&mut self, length: usize, min: usize, max: usize, one: &str, many: &str) {
         if length < min {
             let what = if min == 1 { one } else { many };
-            self.report(
-                "wrong-length",
-                format!("this must have at least {min} {what}"),
-            );
+            self.report("wrong-length", format!("this must have at least {min} {what}"));
         } else if length > max {
             let what = if max == 1 { one } else { many };
-            self.report(
-                "wrong-length",
-                format!("this must have at most {max} {what}"),
-            );
+            self.report("wrong-length", format!("this must have at most {max} {what}"));
         }
     }
 
@@ -324,8 +299,7 @@ impl<'a> Walk<'a> {
     }
 
     fn report(&mut self, code: &'static str, message: impl Into<String>) -> &mut Problem {
-        self.problems
-            .push(Problem::error(code, self.path(), message));
+        self.problems.push(Problem::error(code, self.path(), message));
         let last = self.problems.len() - 1;
         &mut self.problems[last]
     }

@@ -3,10 +3,7 @@
 use std::fmt;
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
-use serde::de::{
-    self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
-};
+use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::node::{Key, Node, Value};
@@ -128,9 +125,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
                 key: &entries[0].0,
                 value: &entries[0].1,
             }),
-            _ => Err(de::Error::custom(
-                "expected a string, or a mapping with one key",
-            )),
+            _ => Err(de::Error::custom("expected a string, or a mapping with one key")),
         }
     }
 
@@ -155,10 +150,7 @@ struct Items<'de> {
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = DecodeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         let Some((index, item)) = self.items.next() else {
             return Ok(None);
         };
@@ -180,10 +172,7 @@ struct Entries<'de> {
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = DecodeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         self.value = self.entries.next();
         let Some((key, _)) = self.value else {
             return Ok(None);
@@ -193,10 +182,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
             .map_err(|error: DecodeError| error.inside(Segment::Key(key.name.clone())))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let Some((key, value)) = self.value.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
@@ -219,10 +205,7 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = DecodeError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), DecodeError> {
         let name: StrDeserializer<'_, DecodeError> = (&*self.key.name).into_deserializer();
         Ok((seed.deserialize(name)?, self))
     }
@@ -235,19 +218,11 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         de::Deserialize::deserialize(self.value).map_err(|error: DecodeError| self.within(error))
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        seed.deserialize(self.value)
-            .map_err(|error| self.within(error))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, DecodeError> {
+        seed.deserialize(self.value).map_err(|error| self.within(error))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        _len: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, DecodeError> {
         de::Deserializer::deserialize_any(self.value, visitor).map_err(|error| self.within(error))
     }
 

@@ -88,9 +88,8 @@ impl Diagnostic {
 /// (`key:`) for the key.
 #[must_use]
 pub fn locate(problem: &Problem, source: &Source, node: Option<&Node>) -> Diagnostic {
-    let place = |path, target, within| {
-        span_of(source, node, path, target, within).and_then(|range| Spot::of(source, range))
-    };
+    let place =
+        |path, target, within| span_of(source, node, path, target, within).and_then(|range| Spot::of(source, range));
     Diagnostic {
         source: source.name.clone(),
         spot: place(&problem.path, problem.target, problem.within.as_ref()),
@@ -141,11 +140,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
     let start = before.iter().rposition(|&byte| byte == b'\n').map_or_else(
         || {
-            if text.starts_with('\u{feff}') {
-                3.min(offset)
-            } else {
-                0
-            }
+            if text.starts_with('\u{feff}') { 3.min(offset) } else { 0 }
         },
         |at| at + 1,
     );
@@ -199,10 +194,7 @@ fn span_of(
 fn inside(written: &str, node: &Node, within: &Range<usize>) -> Option<Range<usize>> {
     let value = node.as_str()?;
     value.get(within.clone())?;
-    let quote = usize::from(matches!(
-        node.style,
-        Style::SingleQuoted | Style::DoubleQuoted
-    ));
+    let quote = usize::from(matches!(node.style, Style::SingleQuoted | Style::DoubleQuoted));
     let body = written.get(quote..written.len().checked_sub(quote)?)?;
     if body == value {
         return Some(quote + within.start..quote + within.end);

@@ -213,12 +213,10 @@ impl Node {
     }
 
     fn descend(&self, segments: &[Segment]) -> Option<&Node> {
-        segments
-            .iter()
-            .try_fold(self, |node, segment| match segment {
-                Segment::Key(name) => node.get(name),
-                Segment::Index(index) => node.items().get(*index),
-            })
+        segments.iter().try_fold(self, |node, segment| match segment {
+            Segment::Key(name) => node.get(name),
+            Segment::Index(index) => node.items().get(*index),
+        })
     }
 
     fn entry(&self, name: &str) -> Option<&(Key, Node)> {

@@ -104,12 +104,7 @@ mod tests {
         let rows = [
             (Path::root(), ""),
             (
-                Path::root()
-                    .key("spec")
-                    .key("rules")
-                    .index(2)
-                    .key("to")
-                    .index(0),
+                Path::root().key("spec").key("rules").index(2).key("to").index(0),
                 "spec.rules[2].to[0]",
             ),
             (Path::root().index(1), "[1]"),

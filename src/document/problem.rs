@@ -129,12 +129,7 @@ impl Problem {
 
     /// With another place.
     #[must_use]
-    pub fn related_target(
-        mut self,
-        path: Path,
-        target: Target,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn related_target(mut self, path: Path, target: Target, message: impl Into<String>) -> Self {
         self.related.push(Related {
             path,
             target,

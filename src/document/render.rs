@@ -37,10 +37,7 @@ pub fn text(diagnostics: &[Diagnostic], colour: bool) -> String {
 /// `2 errors, 1 warning`; `None` where there is nothing to count.
 #[must_use]
 pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
-    let errors = diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.is_error())
-        .count();
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let warnings = diagnostics.len() - errors;
     let some = |number: usize, what: &str| {
         let plural = if number == 1 { "" } else { "s" };
@@ -96,11 +93,7 @@ pub fn json(diagnostics: &[Diagnostic]) -> String {
 /// Source of the escapes: `actions/toolkit`, `packages/core/src/command.ts`.
 #[must_use]
 pub fn github(diagnostics: &[Diagnostic]) -> String {
-    let data = |text: &str| {
-        text.replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A")
-    };
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut out = String::new();
     for diagnostic in diagnostics {
@@ -156,11 +149,7 @@ fn one(out: &mut String, diagnostic: &Diagnostic, paint: Paint) {
     match &diagnostic.spot {
         Some(spot) => {
             let arrow = paint.with(BLUE, "-->");
-            let _ = writeln!(
-                out,
-                "{indent}{arrow} {source}:{}:{}",
-                spot.line, spot.column
-            );
+            let _ = writeln!(out, "{indent}{arrow} {source}:{}:{}", spot.line, spot.column);
             excerpt(out, spot, margin, "^", style, "", paint);
         }
         None => {
@@ -177,28 +166,12 @@ fn one(out: &mut String, diagnostic: &Diagnostic, paint: Paint) {
         match &related.spot {
             Some(spot) => {
                 let arrow = paint.with(BLUE, ":::");
-                let _ = writeln!(
-                    out,
-                    "{indent}{arrow} {source}:{}:{}",
-                    spot.line, spot.column
-                );
-                excerpt(
-                    out,
-                    spot,
-                    margin,
-                    "-",
-                    BLUE,
-                    &printable(&related.message),
-                    paint,
-                );
+                let _ = writeln!(out, "{indent}{arrow} {source}:{}:{}", spot.line, spot.column);
+                excerpt(out, spot, margin, "-", BLUE, &printable(&related.message), paint);
             }
             None => {
                 let note = printable(&related.message);
-                let _ = writeln!(
-                    out,
-                    "{indent} {} note: {source}: {note}",
-                    paint.with(BLUE, "=")
-                );
+                let _ = writeln!(out, "{indent} {} note: {source}: {note}", paint.with(BLUE, "="));
             }
         }
     }
@@ -218,15 +191,7 @@ fn inside(diagnostic: &Diagnostic) -> String {
     }
 }
 
-fn excerpt(
-    out: &mut String,
-    spot: &Spot,
-    margin: usize,
-    mark: &str,
-    style: &str,
-    note: &str,
-    paint: Paint,
-) {
+fn excerpt(out: &mut String, spot: &Spot, margin: usize, mark: &str, style: &str, note: &str, paint: Paint) {
     let end = if spot.end_line == spot.line {
         spot.end_column
     } else {

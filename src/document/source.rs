@@ -125,9 +125,7 @@ fn not_utf8(name: &str, bytes: &[u8], valid: usize) -> Diagnostic {
         .position(|&byte| byte == b'\n')
         .map_or(bytes.len(), |at| valid + at);
     let line = 1 + bytes[..start].iter().filter(|&&byte| byte == b'\n').count();
-    let column = 1 + String::from_utf8_lossy(&bytes[start..valid])
-        .chars()
-        .count();
+    let column = 1 + String::from_utf8_lossy(&bytes[start..valid]).chars().count();
     let mut diagnostic = Diagnostic::without_place(
         name,
         Severity::Error,

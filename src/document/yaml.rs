@@ -302,11 +302,7 @@ impl<'a> Reader<'a> {
     /// Keeps the first entry of each key. YAML forbids a second one; most readers take the last without a word.
     fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
         let twice = if entries.len() <= FEW {
-            (1..entries.len()).any(|at| {
-                entries[..at]
-                    .iter()
-                    .any(|(key, _)| key.name == entries[at].0.name)
-            })
+            (1..entries.len()).any(|at| entries[..at].iter().any(|(key, _)| key.name == entries[at].0.name))
         } else {
             true // not known yet
         };
@@ -331,11 +327,7 @@ impl<'a> Reader<'a> {
                     )
                     .at(key.span)
                     .hint("keep one of the two")
-                    .related_target(
-                        path,
-                        Target::Span(*place.get()),
-                        "first written here",
-                    );
+                    .related_target(path, Target::Span(*place.get()), "first written here");
                     self.push(problem);
                 }
             }
@@ -344,10 +336,7 @@ impl<'a> Reader<'a> {
     }
 
     fn tag(&mut self, place: &granit_parser::Span) {
-        let span = place
-            .tag_span()
-            .as_ref()
-            .map_or_else(|| byte_span(place), byte_span);
+        let span = place.tag_span().as_ref().map_or_else(|| byte_span(place), byte_span);
         let tag = scalar::cut(self.slice(span));
         self.report(
             "tag",
@@ -359,8 +348,12 @@ impl<'a> Reader<'a> {
 
     fn anchor(&mut self, span: Span) {
         let name = scalar::cut(self.slice(span));
-        self.report("anchor", span, format!("anchors are not supported, and `{name}` is read as one"))
-            .hint = Some(
+        self.report(
+            "anchor",
+            span,
+            format!("anchors are not supported, and `{name}` is read as one"),
+        )
+        .hint = Some(
             "write the value out wherever it is needed; a text that begins with `&` must be put in quotes".to_owned(),
         );
     }
@@ -406,12 +399,7 @@ impl<'a> Reader<'a> {
         .hint = Some(hint.to_owned());
     }
 
-    fn report(
-        &mut self,
-        code: &'static str,
-        span: Span,
-        message: impl Into<String>,
-    ) -> &mut Problem {
+    fn report(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> &mut Problem {
         let problem = Problem::error(code, self.path(), message).at(span);
         self.push(problem)
     }
@@ -437,9 +425,7 @@ impl<'a> Reader<'a> {
     }
 
     fn slice(&self, span: Span) -> &'a str {
-        span.range()
-            .and_then(|range| self.text.get(range))
-            .unwrap_or("")
+        span.range().and_then(|range| self.text.get(range)).unwrap_or("")
     }
 }
 

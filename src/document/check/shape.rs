@@ -128,9 +128,7 @@ impl<'a> Compiler<'a> {
             let id = self.referred(reference);
             return self.entries[id].clone();
         }
-        let alternatives = ["oneOf", "anyOf"]
-            .iter()
-            .find_map(|key| schema.get(key)?.as_array());
+        let alternatives = ["oneOf", "anyOf"].iter().find_map(|key| schema.get(key)?.as_array());
         let has_properties = schema.get("properties").is_some();
         match (alternatives, schema.get("allOf").and_then(Json::as_array)) {
             (Some(schemas), _) if !has_properties => return self.either(schemas),
@@ -176,10 +174,7 @@ impl<'a> Compiler<'a> {
         match name {
             "null" => Kind::Null,
             "boolean" => Kind::Bool,
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "bounds of integers; a cast saturates"
-            )]
+            #[expect(clippy::cast_possible_truncation, reason = "bounds of integers; a cast saturates")]
             "integer" => Kind::Integer {
                 min: number("minimum").map(|bound| bound as i64),
                 max: number("maximum").map(|bound| bound as i64),
@@ -247,9 +242,7 @@ impl<'a> Compiler<'a> {
                 Kind::Null => {}
                 // The variants of an enum, each with a description of its own.
                 Kind::Text {
-                    values: some,
-                    min: 0,
-                    ..
+                    values: some, min: 0, ..
                 } if !some.is_empty() => values.extend(some),
                 kind => kinds.push(kind),
             }
@@ -265,12 +258,7 @@ impl<'a> Compiler<'a> {
         match kinds.len() {
             0 => Kind::Null,
             1 => kinds.remove(0),
-            _ => Kind::Either(
-                kinds
-                    .into_iter()
-                    .map(|kind| self.push(Entry::of(kind)))
-                    .collect(),
-            ),
+            _ => Kind::Either(kinds.into_iter().map(|kind| self.push(Entry::of(kind))).collect()),
         }
     }
 
@@ -322,11 +310,7 @@ impl Entry {
 }
 
 fn constant(values: &[Json]) -> Entry {
-    let texts: Vec<Box<str>> = values
-        .iter()
-        .filter_map(Json::as_str)
-        .map(Into::into)
-        .collect();
+    let texts: Vec<Box<str>> = values.iter().filter_map(Json::as_str).map(Into::into).collect();
     let kind = match values.first() {
         Some(Json::Bool(_)) => Kind::Bool,
         Some(Json::Number(_)) => Kind::Number,

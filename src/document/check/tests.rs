@@ -254,13 +254,7 @@ fn mistakes_in_a_rule_are_explained() {
             "expected a mapping, found a list",
             "",
         ),
-        (
-            "match: [{images: []}]",
-            "wrong-type",
-            "match",
-            "",
-            "remove the `- `",
-        ),
+        ("match: [{images: []}]", "wrong-type", "match", "", "remove the `- `"),
         (
             "match:",
             "no-value",
@@ -397,13 +391,7 @@ fn mistakes_at_the_top_are_explained() {
             "",
             "`presets: [\"a\"]`",
         ),
-        (
-            "{rules: [{name: a}], name: x}",
-            "unknown-key",
-            "name",
-            "",
-            "known here",
-        ),
+        ("{rules: [{name: a}], name: x}", "unknown-key", "name", "", "known here"),
     ];
     for (text, code, path, message, hint) in rows {
         let (_, _, problems) = check(text);
@@ -424,9 +412,8 @@ fn mistakes_at_the_top_are_explained() {
 
 #[test]
 fn everything_is_reported_at_once_and_found_in_the_text() {
-    let (source, node, problems) = check(
-        "rules:\n  - nam: a\n    match:\n      images: x\n    pull:\n      policy: Alway\nroute: yes\n",
-    );
+    let (source, node, problems) =
+        check("rules:\n  - nam: a\n    match:\n      images: x\n    pull:\n      policy: Alway\nroute: yes\n");
     let found: Vec<_> = problems
         .iter()
         .map(|problem| {
@@ -455,8 +442,7 @@ fn what_the_parser_refused_is_not_reported_twice() {
 
 #[test]
 fn decoding_says_where() {
-    let node =
-        Node::from_json(&serde_json::json!({"rules": [{"name": "a", "pull": {"policy": "x"}}]}));
+    let node = Node::from_json(&serde_json::json!({"rules": [{"name": "a", "pull": {"policy": "x"}}]}));
     let error = node.decode::<Spec>().unwrap_err();
     assert_eq!(error.path().to_string(), "rules[0].pull.policy");
     assert!(error.message().contains("unknown variant"), "{error}");
@@ -497,10 +483,7 @@ fn flattened_alternatives_are_keys_of_the_whole() {
     let shape = Shape::of::<Whole>();
     let rows = [
         (serde_json::json!({"name": "a", "keep": true}), 0),
-        (
-            serde_json::json!({"name": "a", "deny": {"message": "m"}}),
-            0,
-        ),
+        (serde_json::json!({"name": "a", "deny": {"message": "m"}}), 0),
         (serde_json::json!({"name": "a", "deny": {"message": 1}}), 1),
         (serde_json::json!({"keep": 1}), 2),
     ];
@@ -511,11 +494,7 @@ fn flattened_alternatives_are_keys_of_the_whole() {
 
 #[test]
 fn leaves_are_the_paths_of_values() {
-    let leaves: Vec<_> = Shape::of::<Rule>()
-        .leaves()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let leaves: Vec<_> = Shape::of::<Rule>().leaves().iter().map(ToString::to_string).collect();
     assert_eq!(
         leaves,
         [

@@ -16,12 +16,7 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let most = (folded.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&folded, &fold(candidate)),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&folded, &fold(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= most && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -79,9 +74,7 @@ fn one_correction(shape: &Shape, wanted: &Kind, node: &Node, prefix: &str) -> Op
             Some("remove it, or write its keys below it, indented by two more spaces".to_owned())
         }
         (_, Value::Null) => Some("remove it, or give it a value".to_owned()),
-        (Kind::List { items, .. }, Value::Mapping(_))
-            if shape.accepts(*items, NodeKind::Mapping) =>
-        {
+        (Kind::List { items, .. }, Value::Mapping(_)) if shape.accepts(*items, NodeKind::Mapping) => {
             Some("begin each entry with `- `".to_owned())
         }
         (Kind::List { items, .. }, _)
@@ -96,51 +89,35 @@ fn one_correction(shape: &Shape, wanted: &Kind, node: &Node, prefix: &str) -> Op
         }
         (
             Kind::Text {
-                example: Some(example),
-                ..
+                example: Some(example), ..
             },
             _,
         ) => Some(format!("write it like `{prefix}{example}`")),
         (Kind::Text { values, .. }, Value::Bool(_) | Value::Number(_)) if values.is_empty() => {
-            Some(format!(
-                "put it in quotes: `{prefix}{}`",
-                scalar::quoted(&written?)
-            ))
+            Some(format!("put it in quotes: `{prefix}{}`", scalar::quoted(&written?)))
         }
-        (Kind::Bool, Value::String(text)) => {
-            boolean(text).map(|value| format!("write `{prefix}{value}`"))
-        }
-        (Kind::Integer { .. } | Kind::Number, Value::String(text)) => {
-            matches!(scalar::resolve(text), Value::Number(_))
-                .then(|| format!("write it without quotes: `{prefix}{text}`"))
-        }
-        (Kind::Object(_), Value::Sequence(items))
-            if items.iter().all(|item| item.kind() == NodeKind::Mapping) =>
-        {
+        (Kind::Bool, Value::String(text)) => boolean(text).map(|value| format!("write `{prefix}{value}`")),
+        (Kind::Integer { .. } | Kind::Number, Value::String(text)) => matches!(scalar::resolve(text), Value::Number(_))
+            .then(|| format!("write it without quotes: `{prefix}{text}`")),
+        (Kind::Object(_), Value::Sequence(items)) if items.iter().all(|item| item.kind() == NodeKind::Mapping) => {
             Some("it is one, not a list of several: remove the `- `".to_owned())
         }
-        (
-            Kind::Text { .. } | Kind::Bool | Kind::Integer { .. } | Kind::Number,
-            Value::Sequence(items),
-        ) => match &**items {
-            [item] => Some(format!(
-                "it is one, not a list of several: write `{prefix}{}`",
-                self::written(item)?
-            )),
-            _ => Some("it is one, not a list of several".to_owned()),
-        },
+        (Kind::Text { .. } | Kind::Bool | Kind::Integer { .. } | Kind::Number, Value::Sequence(items)) => {
+            match &**items {
+                [item] => Some(format!(
+                    "it is one, not a list of several: write `{prefix}{}`",
+                    self::written(item)?
+                )),
+                _ => Some("it is one, not a list of several".to_owned()),
+            }
+        }
         _ => None,
     }
 }
 
 /// Where a key that is unknown here may belong. `objects` are the mappings around it, outermost first, and `keys` led to
 /// the innermost of them.
-pub(super) fn where_instead(
-    shape: &Shape,
-    objects: &[&Object],
-    keys: &[&str],
-    name: &str,
-) -> Option<String> {
+pub(super) fn where_instead(shape: &Shape, objects: &[&Object], keys: &[&str], name: &str) -> Option<String> {
     let (here, outer) = objects.split_last()?;
     let names = || here.fields.iter().map(|field| &*field.name);
     if let Some(spelling) = names().find(|known| fold(known) == fold(name)) {
@@ -150,9 +127,7 @@ pub(super) fn where_instead(
         return Some(format!("`{name}` belongs under `{field}`"));
     }
     if let Some(parent) = outer.last() {
-        let beside = keys
-            .last()
-            .map_or_else(String::new, |key| format!(", beside `{key}`"));
+        let beside = keys.last().map_or_else(String::new, |key| format!(", beside `{key}`"));
         if parent.fields.iter().any(|field| &*field.name == name) {
             return Some(format!("`{name}` belongs one level further out{beside}"));
         }
@@ -233,13 +208,8 @@ fn several(shape: &Shape, id: Id) -> String {
 
 /// The keys that tell a mapping apart: those it must have.
 fn with_keys(object: &Object) -> Option<String> {
-    let required: Vec<_> = object
-        .fields
-        .iter()
-        .filter(|field| field.required)
-        .collect();
-    (!required.is_empty() && required.len() <= 3)
-        .then(|| list(required.iter().map(|field| &*field.name), "and"))
+    let required: Vec<_> = object.fields.iter().filter(|field| field.required).collect();
+    (!required.is_empty() && required.len() <= 3).then(|| list(required.iter().map(|field| &*field.name), "and"))
 }
 
 /// A short scalar as it is to be written in a hint; `None` for collections and long texts.

@@ -46,11 +46,7 @@ fn a_part_of_a_text_is_found_behind_quotes_and_escapes() {
 
 #[test]
 fn what_cannot_be_told_apart_is_pointed_at_as_a_whole() {
-    let rows = [
-        ("k: >-\n  one\n  two", "one"),
-        ("k: a\n  b", "a"),
-        ("k: abc", "abc"),
-    ];
+    let rows = [("k: >-\n  one\n  two", "one"), ("k: a\n  b", "a"), ("k: abc", "abc")];
     for (text, first) in rows {
         let (source, node) = tree(text);
         let problem = Problem::error("t", Path::root().key("k"), "").within(2..900);
@@ -65,10 +61,7 @@ fn keys_values_and_what_is_missing_have_places() {
     let rule = Path::root().key("spec").key("rules").index(0);
     let rows = [
         (Problem::error("t", rule.clone().key("name"), ""), "x"),
-        (
-            Problem::error("t", rule.clone().key("name"), "").on_key(),
-            "name",
-        ),
+        (Problem::error("t", rule.clone().key("name"), "").on_key(), "name"),
         (Problem::error("t", rule.clone().key("to"), ""), "to"),
         (
             Problem::error("t", Path::root().key("spec").key("rules").index(7), ""),
@@ -78,10 +71,7 @@ fn keys_values_and_what_is_missing_have_places() {
     for (problem, part) in rows {
         let (source, node) = tree(text);
         let spot = locate(&problem, &source, Some(&node)).spot.unwrap();
-        assert!(
-            spot.text[spot.column - 1..].starts_with(part),
-            "{problem:?}"
-        );
+        assert!(spot.text[spot.column - 1..].starts_with(part), "{problem:?}");
     }
 }
 
@@ -105,11 +95,7 @@ fn columns_are_characters_and_lines_survive_carriage_returns() {
 fn an_object_of_an_api_has_no_place() {
     let source = Source::new("Policy cern", "");
     let node = Node::from_json(&serde_json::json!({"a": 1}));
-    let found = locate(
-        &Problem::error("t", Path::root().key("a"), "m"),
-        &source,
-        Some(&node),
-    );
+    let found = locate(&Problem::error("t", Path::root().key("a"), "m"), &source, Some(&node));
     assert_eq!(found.spot, None);
     assert_eq!(node.key_span(&Path::root().key("a")), Some(Span::NONE));
 }
@@ -121,8 +107,5 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
     assert_eq!((error.code, spot.line, spot.column), ("not-utf8", 2, 3));
     let error = Source::from_bytes("t.yaml", b"\xff\xfea\0").unwrap_err();
     assert!(error.hint.unwrap().contains("UTF-16"));
-    assert_eq!(
-        &*Source::from_bytes("t.yaml", "é".as_bytes()).unwrap().text,
-        "é"
-    );
+    assert_eq!(&*Source::from_bytes("t.yaml", "é".as_bytes()).unwrap().text, "é");
 }

@@ -10,14 +10,10 @@ fn found(content: &str, problem: &Problem) -> Diagnostic {
 #[test]
 fn a_problem_looks_as_rustc_would_show_it() {
     let content = "a: 1\nspec:\n\tx: 1\n".replace('\t', "  ");
-    let problem = Problem::error(
-        "unknown-key",
-        Path::root().key("spec").key("x"),
-        "unknown key `x`",
-    )
-    .on_key()
-    .hint("did you mean `y`?")
-    .related(Path::root().key("a"), "first written here");
+    let problem = Problem::error("unknown-key", Path::root().key("spec").key("x"), "unknown key `x`")
+        .on_key()
+        .hint("did you mean `y`?")
+        .related(Path::root().key("a"), "first written here");
     assert_eq!(
         text(&[found(&content, &problem)], false),
         "\
@@ -52,10 +48,7 @@ fn marks_are_below_what_is_meant() {
         let shown = text(&[found(content, &problem)], false);
         let marks = shown.lines().nth(4).unwrap();
         let marks = marks.strip_prefix("  | ").unwrap();
-        let spaces = marks
-            .chars()
-            .take_while(|&character| character == ' ')
-            .count();
+        let spaces = marks.chars().take_while(|&character| character == ' ').count();
         if content != long {
             assert_eq!(spaces, before, "{shown}");
         }
@@ -64,12 +57,7 @@ fn marks_are_below_what_is_meant() {
         assert!(line.chars().count() < 120, "{shown}");
         if content == long {
             assert!(
-                line.contains("…")
-                    && line
-                        .chars()
-                        .skip(4 + spaces)
-                        .collect::<String>()
-                        .starts_with("here"),
+                line.contains("…") && line.chars().skip(4 + spaces).collect::<String>().starts_with("here"),
                 "{shown}"
             );
         }
@@ -80,10 +68,7 @@ fn marks_are_below_what_is_meant() {
 fn a_part_of_several_lines_is_marked_on_the_first() {
     let content = "k:\n  - a\n  - b\n";
     let shown = text(
-        &[found(
-            content,
-            &Problem::warning("t", Path::root().key("k"), "m"),
-        )],
+        &[found(content, &Problem::warning("t", Path::root().key("k"), "m"))],
         false,
     );
     assert!(shown.contains("2 |   - a\n  |   ^^^\n"), "{shown}");
@@ -92,21 +77,13 @@ fn a_part_of_several_lines_is_marked_on_the_first() {
 
 #[test]
 fn what_people_wrote_cannot_steer_the_terminal() {
-    let diagnostic = Diagnostic::without_place(
-        "a\x1b[2J.yaml",
-        Severity::Error,
-        "t",
-        "x\x1b]0;y\x07\u{202e}\n",
-    );
+    let diagnostic = Diagnostic::without_place("a\x1b[2J.yaml", Severity::Error, "t", "x\x1b]0;y\x07\u{202e}\n");
     let shown = text(&[diagnostic], false);
     assert!(!shown.contains(['\x1b', '\x07', '\u{202e}']), "{shown:?}");
     assert!(shown.contains("\\u{1b}"));
     let content = "k: a\u{202e}b";
     let shown = text(
-        &[found(
-            content,
-            &Problem::error("t", Path::root().key("k"), "m"),
-        )],
+        &[found(content, &Problem::error("t", Path::root().key("k"), "m"))],
         false,
     );
     assert!(shown.contains("k: a\\u{202e}b"), "{shown}");

@@ -90,10 +90,7 @@ fn steers(character: char) -> bool {
 /// and the combining marks that are common.
 fn width(character: char) -> usize {
     match character {
-        '\u{300}'..='\u{36f}'
-        | '\u{200b}'..='\u{200d}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{20d0}'..='\u{20ff}' => 0,
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{20d0}'..='\u{20ff}' => 0,
         '\u{1100}'..='\u{115f}'
         | '\u{2e80}'..='\u{303e}'
         | '\u{3041}'..='\u{a4cf}'

@@ -22,10 +22,7 @@ pub(super) fn unprintable(text: &str) -> Option<Problem> {
             "remove it, or write it as an escape such as \"\\u0007\" in double quotes",
         )
     };
-    let message = format!(
-        "{what} (U+{:04X}) cannot stand in YAML",
-        u32::from(character)
-    );
+    let message = format!("{what} (U+{:04X}) cannot stand in YAML", u32::from(character));
     Some(
         Problem::error("invalid-character", Path::root(), message)
             .at(span)
@@ -54,8 +51,7 @@ pub(super) fn syntax(error: &ScanError, text: &str) -> Problem {
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(Path::root(), Span::new(offset, offset + length));
     }
-    let mut problem =
-        Problem::error("syntax", Path::root(), message).at(Span::new(offset, offset + length));
+    let mut problem = Problem::error("syntax", Path::root(), message).at(Span::new(offset, offset + length));
     problem.hint = hint;
     problem
 }
@@ -70,11 +66,9 @@ pub(super) fn too_deep(path: Path, span: Span) -> Problem {
 
 fn offset(error: &ScanError, text: &str) -> usize {
     let marker = error.marker();
-    let at = marker.byte_offset().unwrap_or_else(|| {
-        text.char_indices()
-            .nth(marker.index())
-            .map_or(text.len(), |(at, _)| at)
-    });
+    let at = marker
+        .byte_offset()
+        .unwrap_or_else(|| text.char_indices().nth(marker.index()).map_or(text.len(), |(at, _)| at));
     text.floor_char_boundary(at.min(text.len()))
 }
 
@@ -108,29 +102,23 @@ fn line_start(text: &str, offset: usize) -> usize {
 
 fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<String>) {
     let rest = &text[offset..];
-    let line = text[line_start(text, offset)..]
-        .lines()
-        .next()
-        .unwrap_or("");
+    let line = text[line_start(text, offset)..].lines().next().unwrap_or("");
     let (message, hint) = match kind {
         ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => (
             "a quote is opened and not closed".to_owned(),
             "put the closing quote at the end of the text, on the same line",
         ),
-        ErrorKind::InvalidTrailingSingleQuotedScalar
-        | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
             "something follows the closing quote".to_owned(),
             "put the whole value in quotes; inside '…' write '' for a quote, inside \"…\" write \\\"",
         ),
         ErrorKind::UnknownQuotedScalarEscape => (
-            "this escape does not exist: in \"…\" a backslash begins an escape such as \\n"
-                .to_owned(),
+            "this escape does not exist: in \"…\" a backslash begins an escape such as \\n".to_owned(),
             "use single quotes, in which a backslash is a backslash: '…'",
         ),
-        ErrorKind::UnclosedFlowCollection { open } => (
-            format!("this `{open}` is not closed"),
-            "add the missing `]` or `}`",
-        ),
+        ErrorKind::UnclosedFlowCollection { open } => {
+            (format!("this `{open}` is not closed"), "add the missing `]` or `}`")
+        }
         ErrorKind::UnexpectedEofFlowSequence
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::UnexpectedEofImplicitFlowMapping => (
@@ -149,10 +137,7 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<String>
             if rest.starts_with(['{', '[']) =>
         {
             (
-                format!(
-                    "`{}` cannot stand inside an unquoted text between brackets",
-                    &rest[..1]
-                ),
+                format!("`{}` cannot stand inside an unquoted text between brackets", &rest[..1]),
                 "put the text in quotes: \"…\"",
             )
         }
@@ -180,17 +165,11 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<String>
             "expected a `- ` that lines up with the entries above".to_owned(),
             "check the indentation of this line",
         ),
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement
-            if line.matches(": ").count() > 1 =>
-        {
-            (
-                "a `: ` cannot stand inside an unquoted text".to_owned(),
-                "put the text in quotes, or begin a mapping on the next line",
-            )
-        }
-        ErrorKind::MappingValueNotAllowed
-        | ErrorKind::InvalidColonPlacement
-        | ErrorKind::MappingKeyNotAllowed => (
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement if line.matches(": ").count() > 1 => (
+            "a `: ` cannot stand inside an unquoted text".to_owned(),
+            "put the text in quotes, or begin a mapping on the next line",
+        ),
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement | ErrorKind::MappingKeyNotAllowed => (
             "a key with a `:` cannot stand here".to_owned(),
             "check the indentation of this line and whether the line above is complete",
         ),
@@ -202,17 +181,12 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<String>
             "a list entry with `- ` cannot begin here".to_owned(),
             "begin the list on a line of its own, below its key",
         ),
-        ErrorKind::InvalidIndentation
-        | ErrorKind::InvalidFlowScalarIndent
-        | ErrorKind::InvalidBlockScalarIndent => (
+        ErrorKind::InvalidIndentation | ErrorKind::InvalidFlowScalarIndent | ErrorKind::InvalidBlockScalarIndent => (
             "this line is indented by too little".to_owned(),
             "indent it by more spaces than the key it belongs to",
         ),
         ErrorKind::UnexpectedCharacter { character } => (
-            format!(
-                "an unquoted text cannot begin with `{}`",
-                character.escape_default()
-            ),
+            format!("an unquoted text cannot begin with `{}`", character.escape_default()),
             "put the text in quotes: \"…\"",
         ),
         ErrorKind::MissingAnchorOrAliasName => (

@@ -38,20 +38,11 @@ fn spans_are_bytes_of_the_text() {
     let rows: [(&str, &[&str]); 10] = [
         ("a: 1\nb: x\n", &["a:", "1", "b:", "x"]),
         ("é: ü\nタグ: 値\n", &["é:", "ü", "タグ:", "値"]),
-        (
-            "a: 'it''s'\nb: \"\\u00e9\"\n",
-            &["a:", "'it''s'", "b:", "\"\\u00e9\""],
-        ),
+        ("a: 'it''s'\nb: \"\\u00e9\"\n", &["a:", "'it''s'", "b:", "\"\\u00e9\""]),
         ("\u{feff}a: 1\n", &["a:", "1"]),
-        (
-            "a: 1\r\nb:\r\n  - é\r\n  - y\r\n",
-            &["a:", "1", "b:", "é", "y"],
-        ),
+        ("a: 1\r\nb:\r\n  - é\r\n  - y\r\n", &["a:", "1", "b:", "é", "y"]),
         ("a: |\n  x\n  y\n\nb: 2", &["a:", "x\n  y", "b:", "2"]),
-        (
-            "{\"a\": [1, {\"b\": null}]}",
-            &["\"a\":", "1", "\"b\":", "null"],
-        ),
+        ("{\"a\": [1, {\"b\": null}]}", &["\"a\":", "1", "\"b\":", "null"]),
         ("a:\nb: x", &["a:", "", "b:", "x"]),
         ("a:\t1 # c\n", &["a:", "1"]),
         ("😀: [😀, 😀]", &["😀:", "😀", "😀"]),
@@ -74,8 +65,7 @@ fn collections_span_what_is_in_them() {
 
 #[test]
 fn only_plain_scalars_are_anything_but_strings() {
-    let root =
-        one("a: 1\nb: '1'\nc: \"true\"\nd: |\n  null\ne: yes\nf: 1.20\ng: ~\nh: >-\n  x\n  y\n");
+    let root = one("a: 1\nb: '1'\nc: \"true\"\nd: |\n  null\ne: yes\nf: 1.20\ng: ~\nh: >-\n  x\n  y\n");
     let rows = [
         ("a", Value::Number("1".into()), Style::Plain),
         ("b", Value::String("1".into()), Style::SingleQuoted),
@@ -131,20 +121,8 @@ fn mistakes_are_named_with_their_place() {
             "begins with `*`",
             "write \"*.example.com/**\"",
         ),
-        (
-            "images:\n  - **\n",
-            "alias",
-            "2:5",
-            "begins with `*`",
-            "\"**\"",
-        ),
-        (
-            "images:\n  - *\n",
-            "syntax",
-            "2:5",
-            "cannot begin with `*`",
-            "quotes",
-        ),
+        ("images:\n  - **\n", "alias", "2:5", "begins with `*`", "\"**\""),
+        ("images:\n  - *\n", "syntax", "2:5", "cannot begin with `*`", "quotes"),
         (
             "a:\n  <<: {b: 1}\n",
             "merge-key",
@@ -153,51 +131,15 @@ fn mistakes_are_named_with_their_place() {
             "write the keys out",
         ),
         ("a: !!str 1\n", "tag", "1:4", "`!!str`", "leave it out"),
-        (
-            "a: !docker.io/* \n",
-            "tag",
-            "1:4",
-            "`!docker.io/*`",
-            "quotes",
-        ),
+        ("a: !docker.io/* \n", "tag", "1:4", "`!docker.io/*`", "quotes"),
         ("1: a\n", "key-not-string", "1:1", "a number", "\"1\""),
-        (
-            "true: a\n",
-            "key-not-string",
-            "1:1",
-            "true or false",
-            "\"true\"",
-        ),
-        (
-            "? [a]\n: b\n",
-            "key-not-string",
-            "1:3",
-            "a list",
-            "name before",
-        ),
-        (
-            "a: {{ .Values.x }}\n",
-            "key-not-string",
-            "1:5",
-            "",
-            "template",
-        ),
+        ("true: a\n", "key-not-string", "1:1", "true or false", "\"true\""),
+        ("? [a]\n: b\n", "key-not-string", "1:3", "a list", "name before"),
+        ("a: {{ .Values.x }}\n", "key-not-string", "1:5", "", "template"),
         ("a: 1\n\tb: 2\n", "tab-indentation", "2:1", "tab", "spaces"),
         ("a:\n\t- b\n", "tab-indentation", "2:1", "tab", "spaces"),
-        (
-            "a:\n  - b\n\t- c\n",
-            "tab-indentation",
-            "3:1",
-            "tab",
-            "spaces",
-        ),
-        (
-            "a:\n  b: 1\n \tc: 2\n",
-            "tab-indentation",
-            "3:2",
-            "tab",
-            "spaces",
-        ),
+        ("a:\n  - b\n\t- c\n", "tab-indentation", "3:1", "tab", "spaces"),
+        ("a:\n  b: 1\n \tc: 2\n", "tab-indentation", "3:2", "tab", "spaces"),
         ("a: |\n\tx\n", "tab-indentation", "2:1", "tab", "spaces"),
         ("a: b: c\n", "syntax", "1:5", "`: ` cannot stand", "quotes"),
         (
@@ -207,27 +149,9 @@ fn mistakes_are_named_with_their_place() {
             "cannot stand here",
             "indentation",
         ),
-        (
-            "a:\n  b: 1\n c: 2\n",
-            "syntax",
-            "3:2",
-            "lines up",
-            "indentation",
-        ),
-        (
-            "a: \"x\nb: c\n",
-            "syntax",
-            "2:1",
-            "not closed",
-            "closing quote",
-        ),
-        (
-            "a: 'x' y\n",
-            "syntax",
-            "1:8",
-            "closing quote",
-            "whole value",
-        ),
+        ("a:\n  b: 1\n c: 2\n", "syntax", "3:2", "lines up", "indentation"),
+        ("a: \"x\nb: c\n", "syntax", "2:1", "not closed", "closing quote"),
+        ("a: 'x' y\n", "syntax", "1:8", "closing quote", "whole value"),
         ("a: \"\\d+\"\n", "syntax", "1:4", "escape", "single quotes"),
         (
             "to: [r/{registry}/{repository}]\n",
@@ -259,11 +183,7 @@ fn mistakes_are_named_with_their_place() {
         let problem = &problems[0];
         let spot = locate(problem, &source, None).spot.unwrap();
         let found = format!("{}:{}", spot.line, spot.column);
-        assert_eq!(
-            (problem.code, &*found),
-            (code, place),
-            "{text:?}: {problem:?}"
-        );
+        assert_eq!((problem.code, &*found), (code, place), "{text:?}: {problem:?}");
         assert!(problem.message.contains(message), "{text:?}: {problem:?}");
         let given = problem.hint.as_deref().unwrap_or_default();
         assert!(given.contains(hint), "{text:?}: {problem:?}");
@@ -288,10 +208,7 @@ fn one_mistake_does_not_hide_the_next() {
 #[test]
 fn paths_of_mistakes_lead_to_them() {
     let (_, problems) = read("spec:\n  rules:\n    - a: 1\n    - b: {c: *x}\n      b: 1\n");
-    let paths: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.path.to_string())
-        .collect();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.to_string()).collect();
     assert_eq!(paths, ["spec.rules[1].b.c", "spec.rules[1].b"]);
 }
 
@@ -318,11 +235,7 @@ fn nesting_has_a_limit() {
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].code, "too-deep");
     }
-    assert_eq!(
-        read(&mixed(MAX_DEPTH + 2)).0.len(),
-        1,
-        "the next document is read"
-    );
+    assert_eq!(read(&mixed(MAX_DEPTH + 2)).0.len(), 1, "the next document is read");
 }
 
 #[test]

@@ -1,0 +1,414 @@
+//! From one rule as it is written to a compiled one.
+
+use crate::{
+    document::{Path, Problem},
+    policy::{
+        Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rewrite, Rule, Segment, Template,
+        matcher::MatcherBuilder,
+        selector::LabelSelector,
+        spec::{ImageMatch, MatchSpec, PullSpec, RewriteSpec, RuleSpec, Warn},
+    },
+};
+
+/// Compiles a rule, or says all that is wrong with it.
+pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Vec<Problem>) -> Option<Rule> {
+    let before = errors(problems);
+    if !valid_label(&spec.name) {
+        problems.push(
+            Problem::error(
+                "invalid-name",
+                path.clone().key("name"),
+                format!("the rule's name `{}` is not valid", spec.name.escape_debug()),
+            )
+            .hint("write lower-case letters, digits and -, beginning and ending with a letter or digit, 63 at most"),
+        );
+    }
+    actions(&spec, path, problems);
+    not_yet(&spec, path, problems);
+    if let Some(refresh) = spec
+        .replicate
+        .as_ref()
+        .and_then(|replicate| replicate.refresh.as_deref())
+        && !refresh
+            .parse::<jiff::SignedDuration>()
+            .is_ok_and(|refresh| refresh.is_positive())
+    {
+        let path = path.clone().key("replicate").key("refresh");
+        let message = format!("`{}` is no duration", refresh.escape_debug());
+        problems.push(Problem::error("invalid-duration", path, message).hint("write for example 1h, 30m or 90s"));
+    }
+    let matching = matching(spec.matching, &path.clone().key("match"), problems);
+    let groups: Vec<String> = matching
+        .images
+        .iter()
+        .flatten()
+        .flat_map(|test| match test {
+            ImageTest::Regex(regex) => regex.groups(),
+            ImageTest::Pattern(_) => Vec::new(),
+        })
+        .collect();
+    let action = match (spec.rewrite, spec.keep, spec.deny) {
+        (Some(rewrite), ..) => rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems),
+        (None, Some(_), _) => Action::Keep,
+        (None, None, Some(deny)) => Action::Deny {
+            message: deny.message.unwrap_or_else(|| DENIED.to_owned()).into(),
+        },
+        (None, None, None) => Action::Nothing,
+    };
+    let pull = pull(spec.pull, &path.clone().key("pull"), problems);
+    if errors(problems) > before {
+        return None;
+    }
+    Some(Rule {
+        id: format!("{policy}/{}", spec.name).into(),
+        policy_length: policy.len(),
+        matching,
+        action,
+        pull,
+        warn_mutable_tag: spec.warn.contains(&Warn::MutableTag),
+        mode: spec.mode,
+    })
+}
+
+/// The built-in rule: all images, where they were last pushed to.
+pub(super) fn latest_push() -> Rule {
+    Rule {
+        id: format!("{}/latest-push", super::BUILT_IN).into(),
+        policy_length: super::BUILT_IN.len(),
+        matching: Matching::default(),
+        action: Action::LatestPush,
+        pull: Pull {
+            policy: None,
+            lower: false,
+            secrets: Box::default(),
+            inject: None,
+        },
+        warn_mutable_tag: false,
+        mode: Mode::Enforce,
+    }
+}
+
+/// A DNS label.
+pub(super) fn valid_label(name: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && [bytes.first(), bytes.last()].into_iter().flatten().all(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+}
+
+/// What the user is told when the rule does not say.
+const DENIED: &str = "this image may not be used here";
+
+fn errors(problems: &[Problem]) -> usize {
+    problems
+        .iter()
+        .filter(|problem| problem.severity == crate::document::Severity::Error)
+        .count()
+}
+
+fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
+    let present: Vec<&str> = [
+        ("rewrite", spec.rewrite.is_some()),
+        ("keep", spec.keep.is_some()),
+        ("deny", spec.deny.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect();
+    if present.len() > 1 {
+        problems.push(
+            Problem::error(
+                "several-actions",
+                path.clone().key(present[1]),
+                format!("a rule has one action, this one has {}", present.join(" and ")),
+            )
+            .on_key()
+            .hint("make a rule of each: the first that decides wins"),
+        );
+    }
+    if present.is_empty() && spec.replicate.is_none() {
+        problems.push(
+            Problem::error(
+                "no-action",
+                path.clone().key("name"),
+                format!("the rule `{}` says nothing of what becomes of its images", spec.name),
+            )
+            .hint("add `rewrite: {prefix: registry.example.com}`, `keep: {}` or `deny: {message: …}`"),
+        );
+    }
+}
+
+/// What parses already and has no effect yet.
+fn not_yet(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
+    let mut warn = |path: Path, what: &str, instead: &str| {
+        problems.push(
+            Problem::warning("no-effect-yet", path, format!("`{what}` has no effect in this version"))
+                .on_key()
+                .hint(instead.to_owned()),
+        );
+    };
+    if let Some(rewrite) = &spec.rewrite {
+        let path = path.clone().key("rewrite");
+        if rewrite.latest_push.is_some() {
+            warn(
+                path.clone().key("latestPush"),
+                "latestPush",
+                "no push is recorded yet: the rule falls through to the next",
+            );
+        }
+        if rewrite.on_unavailable.is_some() {
+            warn(
+                path.clone().key("onUnavailable"),
+                "onUnavailable",
+                "registries are not probed yet: the first target is always used",
+            );
+        }
+        if rewrite.pin.is_some() {
+            warn(
+                path.key("pin"),
+                "pin",
+                "no push is recorded yet: there is no digest to add",
+            );
+        }
+    }
+    if spec.replicate.is_some() {
+        warn(
+            path.clone().key("replicate"),
+            "replicate",
+            "images are not pushed yet: nothing is replicated",
+        );
+    }
+}
+
+fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matching {
+    let namespaces = |globs: Option<Vec<String>>, key: &str, problems: &mut Vec<Problem>| {
+        globs.map(|globs| {
+            let path = path.clone().key(key);
+            globs
+                .iter()
+                .enumerate()
+                .map(|(index, glob)| namespace(glob, path.clone().index(index), problems))
+                .collect()
+        })
+    };
+    let selector = |selector: Option<LabelSelector>, key: &str, problems: &mut Vec<Problem>| {
+        let selector = selector?;
+        for (steps, message, hint) in selector.problems() {
+            let path = steps
+                .into_iter()
+                .fold(path.clone().key(key), |path, step| match step.parse() {
+                    Ok(index) => path.index(index),
+                    Err(_) => path.key(step),
+                });
+            problems.push(Problem::error("invalid-selector", path, message).hint(hint));
+        }
+        Some(Box::new(selector))
+    };
+    Matching {
+        images: spec
+            .images
+            .map(|tests| images(tests, path.clone().key("images"), problems)),
+        except_images: spec.except_images.and_then(|tests| {
+            let path = path.clone().key("exceptImages");
+            let tests = images(tests, path.clone(), problems);
+            let mut builder = MatcherBuilder::new();
+            for test in &tests {
+                match test {
+                    ImageTest::Pattern(pattern) => builder.pattern(pattern, None, 0),
+                    ImageTest::Regex(regex) => builder.regex(regex, 0),
+                }
+            }
+            match builder.build() {
+                Ok(matcher) => Some(Box::new((tests, matcher))),
+                Err(error) => {
+                    problems.push(Problem::error(
+                        "invalid-regex",
+                        path,
+                        format!("these regular expressions are too large together: {error}"),
+                    ));
+                    None
+                }
+            }
+        }),
+        namespaces: namespaces(spec.namespaces, "namespaces", problems),
+        except_namespaces: namespaces(spec.except_namespaces, "exceptNamespaces", problems),
+        namespace_selector: selector(spec.namespace_selector, "namespaceSelector", problems),
+        pod_selector: selector(spec.pod_selector, "podSelector", problems),
+    }
+}
+
+fn images(tests: Vec<ImageMatch>, path: Path, problems: &mut Vec<Problem>) -> Box<[ImageTest]> {
+    let mut built = Vec::with_capacity(tests.len());
+    for (index, test) in tests.into_iter().enumerate() {
+        let path = path.clone().index(index);
+        match test {
+            ImageMatch::Pattern(text) => match Pattern::parse(&text) {
+                Ok(pattern) => built.push(ImageTest::Pattern(pattern)),
+                Err(error) => {
+                    problems.push(
+                        Problem::error("invalid-pattern", path, error.message)
+                            .within(error.within)
+                            .hint(error.hint),
+                    );
+                }
+            },
+            ImageMatch::Regex(spec) => match AnchoredRegex::new(&spec.regex) {
+                Ok(regex) => {
+                    for group in regex.groups().iter().filter(|group| RESERVED.contains(&group.as_str())) {
+                        let message = format!("the group `{group}` has the name of a variable that every template has");
+                        let hint = "give it another name, or leave it out and use the variable";
+                        problems.push(Problem::error("invalid-regex", path.clone().key("regex"), message).hint(hint));
+                    }
+                    built.push(ImageTest::Regex(Box::new(regex)));
+                }
+                Err(error) => {
+                    let message = format!(
+                        "this is no regular expression that can be used here: {}",
+                        last_line(&error.to_string())
+                    );
+                    problems.push(Problem::error("invalid-regex", path.key("regex"), message).hint(regex_hint(&error)));
+                }
+            },
+        }
+    }
+    built.into()
+}
+
+/// The variables that a regular expression's groups may not hide.
+const RESERVED: [&str; 4] = ["registry", "repository", "namespace", "name"];
+
+/// The regex crate draws the expression over several lines; ours is drawn already.
+fn last_line(error: &str) -> &str {
+    let line = error.trim_end().lines().next_back().unwrap_or(error);
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+fn regex_hint(error: &regex::Error) -> &'static str {
+    match error {
+        regex::Error::CompiledTooBig(_) => "use shorter repetitions, or a pattern",
+        _ => {
+            "it matches in linear time, so there is no look-around and no back-reference; see https://docs.rs/regex/#syntax"
+        }
+    }
+}
+
+fn namespace(glob: &str, path: Path, problems: &mut Vec<Problem>) -> Glob {
+    let possible = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '*';
+    if glob.is_empty() || glob.len() > 63 || !glob.chars().all(possible) || glob.starts_with('-') || glob.ends_with('-')
+    {
+        let hint = match glob.starts_with('!') {
+            true => "for what does not match use exceptNamespaces".to_owned(),
+            false => {
+                "a namespace has lower-case letters, digits and -, 63 at most; `*` stands for any of them".to_owned()
+            }
+        };
+        problems.push(
+            Problem::error(
+                "invalid-namespace",
+                path,
+                format!("no namespace can be called `{}`", glob.escape_debug()),
+            )
+            .hint(hint),
+        );
+    }
+    Glob::new(glob)
+}
+
+fn rewriting(
+    spec: RewriteSpec,
+    matching: &Matching,
+    groups: &[String],
+    path: &Path,
+    problems: &mut Vec<Problem>,
+) -> Action {
+    let present: Vec<&str> = [
+        ("prefix", spec.prefix.is_some()),
+        ("to", spec.to.is_some()),
+        ("latestPush", spec.latest_push.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect();
+    match present[..] {
+        [] => problems.push(
+            Problem::error("no-target", path.clone(), "`rewrite` does not say where to")
+                .on_key()
+                .hint(
+                    "add `prefix: registry.example.com`, or `to: [\"registry.example.com/{registry}/{repository}\"]`",
+                ),
+        ),
+        [_] => {}
+        _ => problems.push(
+            Problem::error(
+                "several-targets",
+                path.clone().key(present[1]),
+                format!("`rewrite` takes one of {}", present.join(" and ")),
+            )
+            .on_key()
+            .hint("keep one of them"),
+        ),
+    }
+    if spec.latest_push.is_some() {
+        return Action::LatestPush;
+    }
+    let mut to = Vec::new();
+    let mut add = |path: Path, template: Result<Template, crate::policy::TemplateError>| match template {
+        Ok(template) => to.push(template),
+        Err(error) => problems.push(
+            Problem::error("invalid-template", path, error.message)
+                .within(error.within)
+                .hint(error.hint),
+        ),
+    };
+    if let Some(prefix) = &spec.prefix {
+        add(path.clone().key("prefix"), Template::from_prefix(prefix));
+    }
+    for (index, text) in spec.to.iter().flatten().enumerate() {
+        add(path.clone().key("to").index(index), Template::parse(text, groups));
+    }
+    let patterns = matching.patterns().unwrap_or_default();
+    let registries: Option<Vec<&str>> = patterns.iter().map(|pattern| pattern.literal_registry()).collect();
+    let repositories: Option<Vec<String>> = patterns.iter().map(|pattern| literal_repository(pattern)).collect();
+    Action::Rewrite(Box::new(Rewrite {
+        to: to.into(),
+        preloaded: spec.preloaded,
+        shared_target: spec.shared_target,
+        source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
+        source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
+    }))
+}
+
+fn literal_repository(pattern: &Pattern) -> Option<String> {
+    let literals: Option<Vec<&str>> = pattern.segments()[1..]
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(text) => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    literals.map(|literals| literals.join("/"))
+}
+
+fn the_one<T: PartialEq>(mut all: Vec<T>) -> Option<T> {
+    all.dedup();
+    (all.len() == 1).then(|| all.remove(0))
+}
+
+fn pull(spec: PullSpec, path: &Path, problems: &mut Vec<Problem>) -> Pull {
+    for (index, secret) in spec.secrets.iter().enumerate() {
+        if secret.len() > 253 || !secret.split('.').all(valid_label) {
+            let path = path.clone().key("secrets").index(index);
+            let message = format!("no Secret can be called `{}`", secret.escape_debug());
+            problems.push(
+                Problem::error("invalid-name", path, message).hint("give the name of a Secret in the Pod's namespace"),
+            );
+        }
+    }
+    Pull {
+        policy: spec.policy,
+        lower: spec.lower,
+        secrets: spec.secrets.into_iter().map(Into::into).collect(),
+        inject: spec.inject,
+    }
+}

@@ -1,0 +1,385 @@
+//! Image patterns: `registry/repository[:tag][@digest]` with `*` and `**`.
+
+use std::{fmt, ops::Range};
+
+use super::glob::Glob;
+use crate::reference::{self, Reference};
+
+/// A pattern of a rule's `images` or `exceptImages`, matched against the normalised reference.
+///
+/// `*` stands for any characters within one segment, `**` for one or more whole segments. An omitted tag or digest matches
+/// anything; an image with neither is matched as if it had the tag `latest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The registry, then the segments of the repository.
+    segments: Vec<Segment>,
+    suffix: Option<Box<Suffix>>,
+}
+
+/// What one part between slashes matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// This text alone.
+    Literal(Box<str>),
+    /// `*`: any one segment.
+    Any,
+    /// A text with `*` in it.
+    Glob(Glob),
+    /// `**`: one segment or more.
+    Deep,
+}
+
+/// What a pattern says of tag and digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Suffix {
+    tag: Option<Glob>,
+    digest: Option<Glob>,
+}
+
+/// Why a text is no pattern: the author's mistake, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PatternError {
+    /// What is wrong, naming the pattern.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+    /// Where in the pattern, in bytes.
+    pub within: Range<usize>,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    ///
+    /// When it has no registry, could never match, or has characters that no reference can have. Being refused beats never matching.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let error = |within: Range<usize>, message: String, hint: String| PatternError { message, hint, within };
+        let (named, digest) = match text.split_once('@') {
+            Some((named, digest)) => (named, Some(digest)),
+            None => (text, None),
+        };
+        // A colon before the last slash is a port, or part of an IPv6 literal.
+        let (name, tag) = match named.rfind(':') {
+            Some(colon) if named.rfind('/').is_some_and(|slash| colon > slash) => {
+                (&named[..colon], Some(&named[colon + 1..]))
+            }
+            _ => (named, None),
+        };
+        if name.is_empty() {
+            return Err(error(
+                0..text.len(),
+                "an image pattern is empty".into(),
+                "write registry/repository, such as docker.io/**".into(),
+            ));
+        }
+        let (first, rest) = match name.split_once('/') {
+            Some((first, rest)) if may_be_registry(first) => (first, rest),
+            _ => return Err(without_registry(text, name)),
+        };
+        let registry = if first == "index.docker.io" { "docker.io" } else { first };
+        if let Some(bad) = registry.find(|c: char| !(c.is_ascii_alphanumeric() || ".-:[]*_".contains(c))) {
+            let width = registry[bad..].chars().next().map_or(1, char::len_utf8);
+            return Err(error(
+                bad..bad + width,
+                format!("the pattern `{text}` has a registry that no image can have: `{registry}`"),
+                "a registry is a host, with a port if need be: docker.io, localhost:5000, [::1]:5000".into(),
+            ));
+        }
+        let mut segments = vec![Segment::parse(registry)];
+        let mut offset = first.len() + 1;
+        for part in rest.split('/') {
+            let within = offset..offset + part.len();
+            offset += part.len() + 1;
+            if part.is_empty() {
+                return Err(error(
+                    within,
+                    format!("the pattern `{text}` has an empty segment"),
+                    "take the extra `/` out; for everything below, end in /**".into(),
+                ));
+            }
+            if part.contains("**") && part != "**" {
+                return Err(error(
+                    within,
+                    format!("the pattern `{text}` has `**` inside the segment `{part}`"),
+                    "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
+                ));
+            }
+            if let Some(bad) =
+                part.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c)))
+            {
+                let wrong = part[bad..].chars().next().unwrap_or_default();
+                let hint = match wrong {
+                    'A'..='Z' => "repositories are in lower case: write it so".to_owned(),
+                    ':' => "a tag comes last, a port belongs to the registry, the first segment".to_owned(),
+                    '?' | '[' | ']' | '{' | '}' | '(' | ')' | '|' | '+' | '^' | '$' | '\\' => {
+                        "only `*` and `**` are special in a pattern; for a regular expression write {regex: '…'}"
+                            .to_owned()
+                    }
+                    _ => "a repository has lower-case letters, digits and . _ - only".to_owned(),
+                };
+                let start = within.start + bad;
+                return Err(error(
+                    start..start + wrong.len_utf8(),
+                    format!(
+                        "the pattern `{text}` has the character `{}` in a repository: no image can have it",
+                        wrong.escape_debug()
+                    ),
+                    hint,
+                ));
+            }
+            segments.push(Segment::parse(part));
+        }
+        if registry == "docker.io" && segments.len() == 2 {
+            match &segments[1] {
+                // `docker.io/alpine` means what it means everywhere: the official image.
+                Segment::Literal(_) => segments.insert(1, Segment::Literal("library".into())),
+                Segment::Deep => {}
+                Segment::Any | Segment::Glob(_) => {
+                    return Err(error(
+                        first.len() + 1..name.len(),
+                        format!(
+                            "the pattern `{text}` matches nothing: a repository of Docker Hub has two segments at least, such as library/alpine"
+                        ),
+                        format!("write docker.io/library/{rest} for official images, docker.io/** for all"),
+                    ));
+                }
+            }
+        }
+        let tag = tag
+            .map(|tag| {
+                let within = name.len() + 1..name.len() + 1 + tag.len();
+                if tag.is_empty() || reference::valid_tag(&tag.replace("*", "x")).is_err() {
+                    return Err(error(
+                        within,
+                        format!("the pattern `{text}` has a tag that no image can have: `{}`", tag.escape_debug()),
+                        "a tag has letters, digits and _ . - (`*` stands for any of them), at most 128; without the colon every tag matches"
+                            .into(),
+                    ));
+                }
+                Ok(Glob::new(tag))
+            })
+            .transpose()?;
+        let digest = digest
+            .map(|digest| {
+                let within = text.len() - digest.len()..text.len();
+                let possible = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c) || c == '*';
+                let fine = match digest.split_once(':') {
+                    Some((algorithm, hex)) => {
+                        !hex.is_empty()
+                            && hex.chars().all(possible)
+                            && (hex.contains('*') || reference::valid_digest(digest).is_ok())
+                            && {
+                                let algorithm = Glob::new(algorithm);
+                                ["sha256", "sha384", "sha512"]
+                                    .iter()
+                                    .any(|known| algorithm.matches(known))
+                            }
+                    }
+                    None => digest == "*",
+                };
+                if !fine {
+                    return Err(error(
+                        within,
+                        format!(
+                            "the pattern `{text}` has a digest that no image can have: `{}`",
+                            digest.escape_debug()
+                        ),
+                        "write @sha256:<64 lower-case hex digits>, or @* for every image with a digest".into(),
+                    ));
+                }
+                Ok(Glob::new(digest))
+            })
+            .transpose()?;
+        let suffix = (tag.is_some() || digest.is_some()).then(|| Box::new(Suffix { tag, digest }));
+        Ok(Self { segments, suffix })
+    }
+
+    /// The registry and the segments of the repository.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(crate) fn suffix(&self) -> Option<&Suffix> {
+        self.suffix.as_deref()
+    }
+
+    /// The registry, where the pattern names exactly one.
+    pub fn literal_registry(&self) -> Option<&str> {
+        match &self.segments[0] {
+            Segment::Literal(registry) => Some(registry),
+            _ => None,
+        }
+    }
+
+    /// Whether the pattern matches, looked at alone. The index answers the same for all patterns of a set at once.
+    pub fn matches(&self, image: &Reference<'_>) -> bool {
+        let segments: Vec<&str> = image.segments().collect();
+        matches_segments(&self.segments, &segments) && self.suffix.as_ref().is_none_or(|suffix| suffix.matches(image))
+    }
+
+    /// Whether the pattern matches every image there is.
+    pub(crate) fn matches_everything(&self) -> bool {
+        self.suffix.is_none() && self.segments == [Segment::Any, Segment::Deep]
+    }
+
+    /// Whether everything that `other` matches, this one matches too. Never true where it is not so; may miss a case.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let suffix = match (&self.suffix, &other.suffix) {
+            (None, _) => true,
+            (Some(own), Some(others)) => own == others,
+            (Some(_), None) => false,
+        };
+        suffix && covers_segments(&self.segments, &other.segments)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, segment) in self.segments.iter().enumerate() {
+            if index > 0 {
+                f.write_str("/")?;
+            }
+            f.write_str(segment.as_str())?;
+        }
+        if let Some(suffix) = &self.suffix {
+            if let Some(tag) = &suffix.tag {
+                write!(f, ":{tag}")?;
+            }
+            if let Some(digest) = &suffix.digest {
+                write!(f, "@{digest}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// Reads one segment: every text is one.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "*" => Self::Any,
+            "**" => Self::Deep,
+            _ if text.contains('*') => Self::Glob(Glob::new(text)),
+            _ => Self::Literal(text.into()),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Literal(text) => text,
+            Self::Any => "*",
+            Self::Glob(glob) => glob.as_str(),
+            Self::Deep => "**",
+        }
+    }
+
+    /// Whether it matches one segment; `**` does.
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => **literal == *text,
+            Self::Glob(glob) => glob.matches(text),
+            Self::Any | Self::Deep => true,
+        }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any | Self::Deep, _) => true,
+            (_, Self::Literal(literal)) => self.matches(literal),
+            _ => self == other,
+        }
+    }
+
+    /// Whether one segment matches both; `**` counts as `*`.
+    fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any | Self::Deep, _) | (_, Self::Any | Self::Deep) => true,
+            (Self::Literal(literal), _) => other.matches(literal),
+            (_, Self::Literal(literal)) => self.matches(literal),
+            (Self::Glob(left), Self::Glob(right)) => left.intersects(right),
+        }
+    }
+}
+
+impl Suffix {
+    /// Whether tag and digest of the image match. An image with neither has the tag `latest` here.
+    pub(crate) fn matches(&self, image: &Reference<'_>) -> bool {
+        self.tag
+            .as_ref()
+            .is_none_or(|glob| image.matching_tag().is_some_and(|tag| glob.matches(tag)))
+            && self
+                .digest
+                .as_ref()
+                .is_none_or(|glob| image.digest().is_some_and(|digest| glob.matches(digest)))
+    }
+}
+
+/// Whether some list of segments matches both. Exact, by the product of the two automata.
+pub(crate) fn segments_intersect(left: &[Segment], right: &[Segment]) -> bool {
+    // row[j]: left[..i] and right[..j] can match the same text.
+    let mut row = vec![false; right.len() + 1];
+    for i in 0..=left.len() {
+        let mut next = vec![false; right.len() + 1];
+        for j in 0..=right.len() {
+            next[j] = if i == 0 || j == 0 {
+                i == 0 && j == 0
+            } else {
+                let (l, r) = (&left[i - 1], &right[j - 1]);
+                // Both take one more segment; a `**` that has taken one already may stay where it is.
+                l.intersects(r)
+                    && (row[j - 1] || (*l == Segment::Deep && next[j - 1]) || (*r == Segment::Deep && row[j]))
+            };
+        }
+        row = next;
+    }
+    row[right.len()]
+}
+
+fn matches_segments(pattern: &[Segment], text: &[&str]) -> bool {
+    // row[j]: the pattern so far matches text[..j].
+    let mut row = vec![false; text.len() + 1];
+    row[0] = true;
+    for segment in pattern {
+        let mut next = vec![false; text.len() + 1];
+        for j in 1..=text.len() {
+            next[j] = segment.matches(text[j - 1]) && (row[j - 1] || (*segment == Segment::Deep && next[j - 1]));
+        }
+        row = next;
+    }
+    row[text.len()]
+}
+
+fn covers_segments(general: &[Segment], special: &[Segment]) -> bool {
+    let mut row = vec![false; special.len() + 1];
+    row[0] = true;
+    for segment in general {
+        let mut next = vec![false; special.len() + 1];
+        for j in 1..=special.len() {
+            let one = segment.covers(&special[j - 1]) && (special[j - 1] != Segment::Deep || *segment == Segment::Deep);
+            next[j] = one && (row[j - 1] || (*segment == Segment::Deep && next[j - 1]));
+        }
+        row = next;
+    }
+    row[special.len()]
+}
+
+/// Whether a first segment may stand for a registry: what normalisation takes for one, or a wildcard.
+fn may_be_registry(segment: &str) -> bool {
+    segment.contains('*') || reference::is_registry_host(segment)
+}
+
+fn without_registry(text: &str, name: &str) -> PatternError {
+    let hint = match name {
+        "*" | "**" => "write */** for every image".to_owned(),
+        _ if reference::is_registry_host(name) => format!("for everything in that registry write {name}/**"),
+        _ if name.contains('/') => format!("write docker.io/{text}, or */{text} for any registry"),
+        _ => format!("write docker.io/library/{text}, or */**/{text} for any registry and path"),
+    };
+    PatternError {
+        message: format!("the pattern `{}` names no registry", text.escape_debug()),
+        hint,
+        within: 0..text.len(),
+    }
+}

@@ -1,0 +1,637 @@
+//! Templates: the name that a rule's rewrite gives, such as `registry.cern.ch/{registry}/{repository}`.
+
+use std::{fmt, ops::Range};
+
+use super::pattern::Segment;
+use crate::reference::{self, Reference};
+
+/// A template for the name of an image, without tag and digest, which are always carried over verbatim. Its registry is literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    text: Box<str>,
+    pieces: Box<[Piece]>,
+}
+
+/// A part of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Literal(Box<str>),
+    Variable(Variable),
+}
+
+/// What a template may name between braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The source's registry.
+    Registry,
+    /// The source's whole repository.
+    Repository,
+    /// The repository without its last segment; may be empty, and then takes the slash behind it along.
+    Namespace,
+    /// The repository's last segment.
+    Name,
+    /// A named group of the rule's regular expression.
+    Group(Box<str>),
+}
+
+/// Why a text is no template: the author's mistake, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// What is wrong, naming the template.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+    /// Where in the template, in bytes.
+    pub within: Range<usize>,
+}
+
+/// What the groups of a regular expression matched, by name.
+pub(crate) trait Groups {
+    /// The part of the name that the group matched; nothing where it took no part.
+    fn group(&self, name: &str) -> Option<&str>;
+}
+
+/// No groups: for rules without a regular expression.
+impl Groups for () {
+    fn group(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+impl Template {
+    /// Reads a template. `groups` are the names of regular-expression groups that it may use.
+    ///
+    /// # Errors
+    ///
+    /// When a brace is open, a variable is unknown, the registry is not literal or no registry, or a literal part could stand in no
+    /// reference.
+    pub fn parse(text: &str, groups: &[String]) -> Result<Self, TemplateError> {
+        let error = |within: Range<usize>, message: String, hint: String| TemplateError { message, hint, within };
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            if let Some(inner) = rest.strip_prefix('{') {
+                let Some(end) = inner.find('}') else {
+                    return Err(error(
+                        at..text.len(),
+                        format!("the template `{text}` has a `{{` that is never closed"),
+                        "close it with `}`".into(),
+                    ));
+                };
+                let within = at..at + end + 2;
+                pieces.push(Piece::Variable(Variable::parse(
+                    text,
+                    &inner[..end],
+                    groups,
+                    within.clone(),
+                )?));
+                at = within.end;
+            } else {
+                let end = rest.find('{').unwrap_or(rest.len());
+                if let Some(brace) = rest[..end].find('}') {
+                    return Err(error(
+                        at + brace..at + brace + 1,
+                        format!("the template `{text}` has a `}}` without a `{{`"),
+                        "variables are written {registry}, {repository}, {namespace}, {name}".into(),
+                    ));
+                }
+                pieces.push(Piece::Literal(rest[..end].into()));
+                at += end;
+            }
+        }
+        let template = Self {
+            text: text.into(),
+            pieces: pieces.into(),
+        };
+        template.check()?;
+        Ok(template)
+    }
+
+    /// `prefix` is short for `prefix/{registry}/{repository}`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Template::parse`]; also a prefix with variables, or one that ends in a slash.
+    pub fn from_prefix(prefix: &str) -> Result<Self, TemplateError> {
+        if let Some(brace) = prefix.find(['{', '}']) {
+            return Err(TemplateError {
+                message: format!("the prefix `{prefix}` has variables"),
+                hint: "a prefix is literal; for variables write `to: [\"…\"]` instead".into(),
+                within: brace..prefix.len(),
+            });
+        }
+        if prefix.ends_with('/') {
+            return Err(TemplateError {
+                message: format!("the prefix `{prefix}` ends in a slash"),
+                hint: format!("write `{}`: the slash is put in", prefix.trim_end_matches('/')),
+                within: prefix.len() - 1..prefix.len(),
+            });
+        }
+        Self::parse(&format!("{prefix}/{{registry}}/{{repository}}"), &[]).map_err(|mut error| {
+            error.within = error.within.start.min(prefix.len())..error.within.end.min(prefix.len());
+            error
+        })
+    }
+
+    /// The text it was made from.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The registry that every name made by this template lies in.
+    pub fn registry(&self) -> &str {
+        self.text.split('/').next().unwrap_or_default()
+    }
+
+    /// What stands before the first variable: all names made by this template begin with it.
+    pub fn literal_prefix(&self) -> &str {
+        match self.pieces.first() {
+            Some(Piece::Literal(literal)) => literal,
+            _ => "",
+        }
+    }
+
+    /// The names under the literal prefix, as patterns: any of them is a target already.
+    pub(crate) fn prefix_patterns(&self) -> Vec<Vec<Segment>> {
+        let prefix = self.literal_prefix();
+        let mut patterns = self.patterns_under(prefix);
+        // A name of one segment on Docker Hub has `library/` put before it.
+        if let Some(first) = prefix
+            .strip_prefix("docker.io/")
+            .filter(|first| !first.is_empty() && !first.contains('/'))
+        {
+            patterns.extend(self.patterns_under(&format!("docker.io/library/{first}")));
+        }
+        patterns
+    }
+
+    fn patterns_under(&self, prefix: &str) -> Vec<Vec<Segment>> {
+        let mut segments: Vec<Segment> = prefix.split('/').map(|part| Segment::Literal(part.into())).collect();
+        if self.pieces.len() == 1 {
+            return vec![segments];
+        }
+        let last = prefix.rsplit('/').next().unwrap_or_default();
+        segments.pop();
+        if last.is_empty() {
+            segments.push(Segment::Deep);
+            return vec![segments];
+        }
+        segments.push(Segment::parse(&format!("{last}*")));
+        let mut deeper = segments.clone();
+        deeper.push(Segment::Deep);
+        vec![segments, deeper]
+    }
+
+    /// The name for this image, without tag and digest. May be no valid name: see [`Template::target`].
+    pub(crate) fn render(&self, image: &Reference<'_>, groups: &dyn Groups) -> String {
+        let mut name = String::with_capacity(self.text.len() + image.input().len() + 16);
+        for piece in &self.pieces {
+            match piece {
+                // An empty {namespace} takes the slash behind it along.
+                Piece::Literal(literal) if name.ends_with('/') => {
+                    name.push_str(literal.strip_prefix('/').unwrap_or(literal))
+                }
+                Piece::Literal(literal) => name.push_str(literal),
+                Piece::Variable(variable) => variable.render(image, groups, &mut name),
+            }
+        }
+        name
+    }
+
+    /// The reference that this image is rewritten to: the name with the image's tag and digest. `None` where it is no valid reference
+    /// (too long, or a part that cannot stand where the template puts it, such as a port inside the path).
+    pub(crate) fn target(&self, image: &Reference<'_>, groups: &dyn Groups) -> Option<String> {
+        let mut target = self.render(image, groups);
+        target.push_str(image.suffix());
+        let parsed = Reference::parse(&target).ok()?;
+        if parsed.registry() != self.registry() {
+            return None;
+        }
+        // `docker.io/alpine` is not its own normal form: what is written always is.
+        if parsed.registry() == "docker.io" {
+            let canonical = parsed.canonical().to_string();
+            if canonical != target {
+                return Some(canonical);
+            }
+        }
+        Some(target)
+    }
+
+    /// The canonical names that this template sends to `name` (a registry and repository), likeliest first. `registry` is the one that
+    /// the rule's images have, for a template that does not say it.
+    pub(crate) fn sources(&self, name: &str, registry: Option<&str>, fixed: Option<&str>) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut bound = Bound {
+            registry,
+            repository: fixed,
+            namespace: None,
+            name: None,
+        };
+        self.invert(0, name, &mut bound, &mut found);
+        found
+    }
+
+    fn invert<'a>(&'a self, piece: usize, rest: &'a str, bound: &mut Bound<'a>, found: &mut Vec<String>) {
+        // A template has few variables, but a hostile name many slashes: enough is enough.
+        if found.len() >= 4 {
+            return;
+        }
+        let Some(current) = self.pieces.get(piece) else {
+            if rest.is_empty() {
+                found.extend(bound.source());
+            }
+            return;
+        };
+        let variable = match current {
+            Piece::Literal(literal) => {
+                // The slash that an empty {namespace} took along.
+                let literal: &str = match piece.checked_sub(1).map(|before| &self.pieces[before]) {
+                    Some(Piece::Variable(Variable::Namespace)) if bound.namespace == Some("") => {
+                        literal.strip_prefix('/').unwrap_or(literal)
+                    }
+                    _ => literal,
+                };
+                if let Some(rest) = rest.strip_prefix(literal) {
+                    self.invert(piece + 1, rest, bound, found);
+                }
+                return;
+            }
+            Piece::Variable(Variable::Group(_)) => return,
+            Piece::Variable(variable) => variable,
+        };
+        let many = matches!(variable, Variable::Repository | Variable::Namespace);
+        let last = piece + 1 == self.pieces.len();
+        let empty = (*variable == Variable::Namespace).then_some(0);
+        let ends = rest
+            .char_indices()
+            .map(|(index, _)| index)
+            .skip(1)
+            .chain((!rest.is_empty()).then_some(rest.len()))
+            .take_while(|end| many || !rest[..*end].contains('/'))
+            .chain(empty);
+        for end in ends {
+            if last && end != rest.len() {
+                continue;
+            }
+            let slot = bound.slot(variable);
+            let before = *slot;
+            if before.is_some_and(|before| before != &rest[..end]) {
+                continue;
+            }
+            *slot = Some(&rest[..end]);
+            self.invert(piece + 1, &rest[end..], bound, found);
+            *bound.slot(variable) = before;
+        }
+    }
+
+    /// Whether the source's registry can be read off every name it makes.
+    pub(crate) fn keeps_registry(&self) -> bool {
+        self.separates() && self.has(&Variable::Registry)
+    }
+
+    /// Whether the source's repository can be read off every name it makes.
+    pub(crate) fn keeps_repository(&self) -> bool {
+        self.separates()
+            && (self.has(&Variable::Repository) || (self.has(&Variable::Namespace) && self.has(&Variable::Name)))
+    }
+
+    pub(crate) fn has(&self, variable: &Variable) -> bool {
+        self.variables().any(|present| present == variable)
+    }
+
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Variable(variable) => Some(variable),
+            Piece::Literal(_) => None,
+        })
+    }
+
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Whether one can tell where each variable ends: a slash between any two, and one at most of several segments.
+    fn separates(&self) -> bool {
+        let mut since_slash = true;
+        let mut several = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => since_slash |= literal.contains('/'),
+                Piece::Variable(variable) => {
+                    if !since_slash {
+                        return false;
+                    }
+                    since_slash = false;
+                    several += usize::from(matches!(variable, Variable::Repository | Variable::Namespace));
+                }
+            }
+        }
+        several <= 1
+    }
+
+    fn check(&self) -> Result<(), TemplateError> {
+        let text = &*self.text;
+        let error = |within: Range<usize>, message: String, hint: String| TemplateError { message, hint, within };
+        let registry = self.registry();
+        if text.is_empty() {
+            return Err(error(0..0, "a template is empty".into(), EXAMPLE.into()));
+        }
+        if registry.contains('{') {
+            return Err(error(
+                0..registry.len(),
+                format!("the template `{text}` has a registry that is not literal: `{registry}`"),
+                format!("which registry images are pulled from is the policy's to say, not the image's: {EXAMPLE}"),
+            ));
+        }
+        if !reference::is_registry_host(registry) {
+            return Err(error(
+                0..registry.len(),
+                format!("the template `{text}` begins with `{registry}`, which nodes do not take for a registry"),
+                format!("a registry has a dot, a port, or is localhost: {EXAMPLE}"),
+            ));
+        }
+        if reference::valid_registry(registry).is_err() || registry == "index.docker.io" {
+            return Err(error(
+                0..registry.len(),
+                format!("the template `{text}` has a registry that is not valid: `{registry}`"),
+                "a registry is a host, with a port if need be, and no scheme: registry.example.com:5000".into(),
+            ));
+        }
+        if registry.len() == text.len() {
+            return Err(error(
+                0..text.len(),
+                format!("the template `{text}` has no repository"),
+                format!("did you mean `prefix: {text}`, or `{text}/{{registry}}/{{repository}}`?"),
+            ));
+        }
+        // Put something valid in for each variable, and see whether what is literal can stand in a reference.
+        let mut sample = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => sample.push_str(literal),
+                Piece::Variable(_) => sample.push('x'),
+            }
+        }
+        let path = &sample[registry.len() + 1..];
+        if let Some(colon) = path.find([':', '@']) {
+            let start = text[registry.len()..]
+                .find([':', '@'])
+                .map_or(0, |found| found + registry.len());
+            return Err(error(
+                start..text.len(),
+                format!("the template `{text}` has a tag or digest: `{}`", &path[colon..]),
+                "leave it out: tag and digest are carried over from the image".into(),
+            ));
+        }
+        if reference::valid_repository(path).is_err() {
+            return Err(error(
+                registry.len() + 1..text.len(),
+                format!("the template `{text}` gives repositories that are not valid"),
+                "a repository has lower-case letters and digits, with single . _ - between them, and no empty segment"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Variable {
+    fn parse(text: &str, name: &str, groups: &[String], within: Range<usize>) -> Result<Self, TemplateError> {
+        Ok(match name {
+            "registry" => Self::Registry,
+            "repository" => Self::Repository,
+            "namespace" => Self::Namespace,
+            "name" => Self::Name,
+            _ if groups.iter().any(|group| group == name) => Self::Group(name.into()),
+            _ => {
+                let known = ["registry", "repository", "namespace", "name"]
+                    .into_iter()
+                    .chain(groups.iter().map(String::as_str));
+                let hint = match crate::document::check::closest(name, known) {
+                    Some(close) => format!("did you mean {{{close}}}?"),
+                    None if name == "tag" || name == "digest" => "leave it out: tag and digest are carried over from the image".into(),
+                    None => "there are {registry}, {repository}, {namespace} and {name} (of the repository), and named groups of a regex".into(),
+                };
+                return Err(TemplateError {
+                    message: format!(
+                        "the template `{text}` has an unknown variable `{{{}}}`",
+                        name.escape_debug()
+                    ),
+                    hint,
+                    within,
+                });
+            }
+        })
+    }
+
+    fn render(&self, image: &Reference<'_>, groups: &dyn Groups, out: &mut String) {
+        use fmt::Write;
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Self::Registry => out.write_str(image.registry()),
+            Self::Repository => write!(out, "{}", image.repository()),
+            Self::Namespace => match image.repository().namespace() {
+                Some(namespace) => write!(out, "{namespace}"),
+                None => Ok(()),
+            },
+            Self::Name => out.write_str(image.repository().name()),
+            Self::Group(name) => out.write_str(groups.group(name).unwrap_or_default()),
+        };
+    }
+}
+
+/// What an inversion has found for each variable so far.
+struct Bound<'a> {
+    registry: Option<&'a str>,
+    repository: Option<&'a str>,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+impl<'a> Bound<'a> {
+    fn slot(&mut self, variable: &Variable) -> &mut Option<&'a str> {
+        match variable {
+            Variable::Registry | Variable::Group(_) => &mut self.registry,
+            Variable::Repository => &mut self.repository,
+            Variable::Namespace => &mut self.namespace,
+            Variable::Name => &mut self.name,
+        }
+    }
+
+    fn source(&self) -> Option<String> {
+        let registry = self.registry?;
+        let source = match (self.repository, self.namespace, self.name) {
+            (Some(repository), ..) => format!("{registry}/{repository}"),
+            (None, Some(""), Some(name)) => format!("{registry}/{name}"),
+            (None, Some(namespace), Some(name)) => format!("{registry}/{namespace}/{name}"),
+            _ => return None,
+        };
+        // What stands where the registry would be may be no registry at all.
+        Reference::parse(&source)
+            .is_ok_and(|parsed| parsed.registry() == registry)
+            .then_some(source)
+    }
+}
+
+const EXAMPLE: &str = "write for example registry.example.com/{registry}/{repository}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(text: &str) -> Template {
+        Template::parse(text, &[]).unwrap()
+    }
+
+    #[test]
+    fn variables_are_the_parts_of_the_source() {
+        for (text, image, expected) in [
+            (
+                "r.io/{registry}/{repository}",
+                "alpine",
+                Some("r.io/docker.io/library/alpine"),
+            ),
+            (
+                "r.io/{registry}/{repository}",
+                "quay.io/a/b/c:1",
+                Some("r.io/quay.io/a/b/c:1"),
+            ),
+            ("r.io/x/{namespace}/{name}", "quay.io/a/b/c", Some("r.io/x/a/b/c")),
+            ("r.io/x/{namespace}/{name}", "quay.io/c", Some("r.io/x/c")),
+            ("r.io/{name}", "quay.io/a/b/c", Some("r.io/c")),
+            (
+                "r.io/hub-{repository}",
+                "busybox:1.36",
+                Some("r.io/hub-library/busybox:1.36"),
+            ),
+            (
+                "r.io:5000/{repository}",
+                "alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                Some(
+                    "r.io:5000/library/alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                ),
+            ),
+            ("docker.io/{name}", "quay.io/a/alpine", Some("docker.io/library/alpine")),
+            // A port, or an upper-case host, cannot stand inside a path.
+            ("r.io/{registry}/{repository}", "localhost:5000/x", None),
+            ("r.io/{registry}/{repository}", "Foo/x", None),
+            ("r.io/p-{namespace}/{name}", "quay.io/c", None),
+        ] {
+            let image = Reference::parse(image).unwrap();
+            assert_eq!(
+                template(text).target(&image, &()).as_deref(),
+                expected,
+                "{text} of {image}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_repository_of_256_bytes_is_no_target() {
+        // What counts is the repository, to which the source's registry is added.
+        let longest = format!("q.io/{}", "a".repeat(255 - "q.io/".len()));
+        let target =
+            |image: &str| template("r.io/{registry}/{repository}").target(&Reference::parse(image).unwrap(), &());
+        assert!(target(&longest).is_some());
+        assert!(target(&format!("{longest}a")).is_none());
+    }
+
+    #[test]
+    fn the_inverse_gives_the_source_back() {
+        for (text, registry, image) in [
+            ("r.io/{registry}/{repository}", None, "alpine"),
+            ("r.io/{registry}/{repository}", None, "quay.io/a/b/c"),
+            ("r.io/mirror-{registry}/{repository}", None, "quay.io/a/b"),
+            ("r.io/{repository}/{registry}", None, "quay.io/a/b"),
+            ("r.io/x/{namespace}/{name}", Some("quay.io"), "quay.io/a/b/c"),
+            ("r.io/x/{namespace}/{name}", Some("quay.io"), "quay.io/c"),
+            ("r.io/hub/{repository}", Some("docker.io"), "alpine"),
+        ] {
+            let reference = Reference::parse(image).unwrap();
+            let target = template(text).render(&reference, &());
+            let sources = template(text).sources(&target, registry, None);
+            assert_eq!(
+                sources.first().map(String::as_str),
+                Some(reference.canonical_name().to_string().as_str()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_registry_has_no_inverse() {
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .sources("r.io/team/app", None, None)
+                .is_empty()
+        );
+        assert!(
+            template("r.io/{registry}/{repository}")
+                .sources("r.io/quay.io", None, None)
+                .is_empty()
+        );
+        assert!(
+            template("r.io/hub/{repository}")
+                .sources("r.io/hub/a", None, None)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, message) in [
+            ("", "empty"),
+            ("{registry}/x", "not literal"),
+            ("r.{name}.io/x", "not literal"),
+            ("mirror/{repository}", "do not take for a registry"),
+            ("https://r.io/{repository}", "registry that is not valid"),
+            ("r.io", "no repository"),
+            ("r.io/{repo}", "unknown variable"),
+            ("r.io/{tag}", "unknown variable"),
+            ("r.io/{repository", "never closed"),
+            ("r.io/repository}", "without a"),
+            ("r.io/{repository}:latest", "tag or digest"),
+            ("r.io//{repository}", "not valid"),
+            ("r.io/UPPER/{repository}", "not valid"),
+            ("r.io/{repository}/", "not valid"),
+        ] {
+            let error = Template::parse(text, &[]).unwrap_err();
+            assert!(error.message.contains(message), "{text}: {error}");
+            assert!(
+                error.within.end <= text.len() && !error.hint.is_empty(),
+                "{text}: {error:?}"
+            );
+        }
+        assert!(Template::from_prefix("r.io/").unwrap_err().hint.contains("`r.io`"));
+        assert!(Template::from_prefix("r.io/{registry}").is_err());
+        assert!(Template::from_prefix("r.io/team").is_ok());
+    }
+
+    #[test]
+    fn a_template_keeps_what_can_be_read_off_its_names() {
+        for (text, registry, repository) in [
+            ("r.io/{registry}/{repository}", true, true),
+            ("r.io/{repository}", false, true),
+            ("r.io/{namespace}/{name}", false, true),
+            ("r.io/{registry}/{name}", true, false),
+            ("r.io/x", false, false),
+            ("r.io/{registry}-{repository}", false, false),
+            ("r.io/{namespace}-{name}", false, false),
+        ] {
+            let template = template(text);
+            assert_eq!(
+                (template.keeps_registry(), template.keeps_repository()),
+                (registry, repository),
+                "{text}"
+            );
+        }
+    }
+}
