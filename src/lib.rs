@@ -9,6 +9,8 @@
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
 //! | [`decide`] | what becomes of one image, and why | `policy` |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
+//! | [`telemetry`] | what the process says about itself: log, panics | stderr |
+//! | [`cli`] | the command line | everything |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
@@ -19,4 +21,8 @@ pub mod policy;
 pub mod reference;
 
 #[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod telemetry;
