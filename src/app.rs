@@ -21,7 +21,7 @@ use crate::{
         webhook::{self, Rejection, Reviewer},
     },
     metrics::{ImageKey, ImageLabels, Metrics},
-    policy::{PolicySet, PresetChoice, Settings},
+    policy::{PolicySet, Settings},
     policy_source::PolicySource,
     review::Operation,
     snapshot::Snapshot,
@@ -51,8 +51,22 @@ impl<E: Into<anyhow::Error>> From<E> for ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let sources = policy_source(&config);
     // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
-    let Config { file, server: config::Server { webhook: webhook_config, admin: admin_config, api: _ }, tls: tls_config, policies: _, pushes: _, store: _, pull: _, opt_out: _, log: _ } =
-        config;
+    let Config {
+        file,
+        server:
+            config::Server {
+                webhook: webhook_config,
+                admin: admin_config,
+                api: _,
+            },
+        tls: tls_config,
+        policies: _,
+        pushes: _,
+        store: _,
+        pull: _,
+        opt_out: _,
+        log: _,
+    } = config;
     if let Some(file) = &file {
         tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
     }
@@ -64,10 +78,19 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 
     let policies = reload::Policies::load(sources, metrics.clone(), &health).map_err(ServeError::Policies)?;
     let created = tls::ensure_local(&tls_config.dir, &[webhook_config.listen.ip().to_string()])?;
-    let certificate =
-        reload::Certificate::load(tls::Source { dir: tls_config.dir.clone(), client_ca: webhook_config.client_ca }, metrics.clone(), &health)?;
+    let certificate = reload::Certificate::load(
+        tls::Source {
+            dir: tls_config.dir.clone(),
+            client_ca: webhook_config.client_ca,
+        },
+        metrics.clone(),
+        &health,
+    )?;
 
-    let reviews = Arc::new(Reviews { current: policies.current(), metrics: metrics.clone() });
+    let reviews = Arc::new(Reviews {
+        current: policies.current(),
+        metrics: metrics.clone(),
+    });
     let rejected = {
         let metrics = metrics.clone();
         Arc::new(move |rejection: &Rejection| {
@@ -76,9 +99,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         })
     };
     let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
-    let admin = Server::bind("admin", admin_config.listen, admin::router(scrape, health, lifecycle.clone()), server::Limits::admin())
-        .await
-        .with_context(|| cannot_listen("server.admin.listen", admin_config.listen))?;
+    let admin = Server::bind(
+        "admin",
+        admin_config.listen,
+        admin::router(scrape, health, lifecycle.clone()),
+        server::Limits::admin(),
+    )
+    .await
+    .with_context(|| cannot_listen("server.admin.listen", admin_config.listen))?;
     // Last: whoever reaches it gets decisions by the policies, never by none.
     let router = webhook::router(reviews, rejected, webhook::Limits::default());
     let webhook = Server::bind("webhook", webhook_config.listen, router, server::Limits::default())
@@ -105,15 +133,23 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 
 /// Where a configuration's policies come from.
 pub fn policy_source(config: &Config) -> PolicySource {
-    let presets = config.policies.presets.iter().map(|preset| PresetChoice { name: preset.name.clone(), values: preset.values.clone() });
-    PolicySource { path: config.policies.dir.clone(), presets: presets.collect(), settings: settings(config) }
+    PolicySource {
+        path: config.policies.dir.clone(),
+        presets: config.policies.presets.clone(),
+        settings: settings(config),
+    }
 }
 
 fn settings(config: &Config) -> Settings {
     Settings {
         pull_policy: config.pull.policy,
         pull_secret: config.pull.secret.as_str().into(),
-        pull_secrets: config.pull.secrets.iter().map(|secret| secret.as_str().into()).collect(),
+        pull_secrets: config
+            .pull
+            .secrets
+            .iter()
+            .map(|secret| secret.as_str().into())
+            .collect(),
         inject: config.pull.inject,
         opt_out_allowed: config.opt_out.allowed,
         route_pushes: config.pushes.route,
@@ -156,7 +192,12 @@ impl Observer for Reviews {
 
     fn review(&self, operation: Operation, outcome: ReviewOutcome, elapsed: Duration) {
         self.metrics.review(operation, outcome, elapsed);
-        tracing::debug!(operation = operation.as_str(), outcome = outcome.as_str(), ?elapsed, "a review was answered");
+        tracing::debug!(
+            operation = operation.as_str(),
+            outcome = outcome.as_str(),
+            ?elapsed,
+            "a review was answered"
+        );
     }
 }
 

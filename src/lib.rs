@@ -11,10 +11,15 @@
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
+//! | [`config`] | the configuration: file, environment, flags | files, the environment |
+//! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | the serving certificate: made, checked, re-read | rustls, rcgen |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
+//! | [`telemetry`] | what the process says about itself: log, panics | stderr |
+//! | [`app`] | the composition root: makes the parts, connects them, owns every task | everything |
+//! | [`cli`] | the command line | everything |
 //!
 //! The core is pure: it knows no HTTP, no Kubernetes client, no clock and no files. Adapters sit behind the default feature
 //! `server`, do not import each other, and are wired together by `app`.
@@ -28,9 +33,19 @@ pub mod review;
 pub mod snapshot;
 
 #[cfg(feature = "server")]
+pub mod app;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod policy_source;
+#[cfg(feature = "server")]
+pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod tls;
 #[cfg(feature = "server")]

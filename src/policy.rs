@@ -338,6 +338,21 @@ impl Matching {
         Ok(())
     }
 
+    /// `images`; empty where nothing was said, which matches all.
+    pub fn images(&self) -> &[ImageTest] {
+        self.images.as_deref().unwrap_or_default()
+    }
+
+    /// `exceptImages`.
+    pub fn except_images(&self) -> &[ImageTest] {
+        self.except_images.as_ref().map_or(&[], |except| &except.0)
+    }
+
+    /// `namespaces`; empty where nothing was said, which matches all.
+    pub fn namespaces(&self) -> &[Glob] {
+        self.namespaces.as_deref().unwrap_or_default()
+    }
+
     /// The patterns of `images`: none where there are regular expressions too, or nothing was said.
     pub(crate) fn patterns(&self) -> Option<Vec<&Pattern>> {
         self.images.as_ref()?.iter().map(ImageTest::pattern).collect()
@@ -362,6 +377,11 @@ impl ImageTest {
 }
 
 impl Rewrite {
+    /// Where to, in order of preference.
+    pub fn templates(&self) -> &[Template] {
+        &self.to
+    }
+
     /// The reference that the image is rewritten to; `None` where that is not valid.
     pub(crate) fn target(&self, matching: &Matching, image: &Reference<'_>) -> Option<String> {
         let template = self.to.first()?;

@@ -27,12 +27,19 @@ impl PolicySource {
     /// Reads and compiles everything. Blocks.
     pub fn compile(&self) -> Compiled {
         let (sources, mut diagnostics) = read(&self.path);
-        let mut compiled = compile(&Input { sources, presets: self.presets.clone(), settings: self.settings.clone() });
+        let mut compiled = compile(&Input {
+            sources,
+            presets: self.presets.clone(),
+            settings: self.settings.clone(),
+        });
         if diagnostics.iter().any(Diagnostic::is_error) {
             compiled.set = None;
         }
         diagnostics.append(&mut compiled.diagnostics);
-        Compiled { set: compiled.set, diagnostics }
+        Compiled {
+            set: compiled.set,
+            diagnostics,
+        }
     }
 
     /// What to watch for changes.
@@ -55,7 +62,8 @@ fn read(path: &Path) -> (Vec<Source>, Vec<Diagnostic>) {
     for file in files {
         let name = file.display().to_string();
         if file.extension() == Some(OsStr::new("yml")) {
-            let mut warning = Diagnostic::without_place(name, Severity::Warning, "ignored-file", "this file is not read");
+            let mut warning =
+                Diagnostic::without_place(name, Severity::Warning, "ignored-file", "this file is not read");
             warning.hint = Some("policies are in files whose names end in .yaml: rename it".to_owned());
             diagnostics.push(warning);
             continue;
@@ -106,8 +114,12 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    let mut diagnostic =
-        Diagnostic::without_place(path.display().to_string(), Severity::Error, "unreadable", format!("it cannot be read: {error}"));
+    let mut diagnostic = Diagnostic::without_place(
+        path.display().to_string(),
+        Severity::Error,
+        "unreadable",
+        format!("it cannot be read: {error}"),
+    );
     diagnostic.hint = Some("check that it exists and that this user may read it".to_owned());
     diagnostic
 }
@@ -119,19 +131,43 @@ mod tests {
     const POLICY: &str = "apiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata: {name: NAME}\nspec: {rules: [{name: a, match: {images: [NAME.io/**]}, keep: {}}]}\n";
 
     fn compiled(dir: &Path) -> (Option<Vec<String>>, Vec<String>) {
-        let settings = Settings { route_pushes: false, ..Settings::default() };
-        let compiled = PolicySource { path: dir.to_owned(), presets: Vec::new(), settings }.compile();
-        let ids = compiled.set.map(|set| set.rules().iter().map(|rule| rule.policy().to_owned()).collect());
-        (ids, compiled.diagnostics.iter().map(|diagnostic| diagnostic.code.to_owned()).collect())
+        let settings = Settings {
+            route_pushes: false,
+            ..Settings::default()
+        };
+        let compiled = PolicySource {
+            path: dir.to_owned(),
+            presets: Vec::new(),
+            settings,
+        }
+        .compile();
+        let ids = compiled
+            .set
+            .map(|set| set.rules().iter().map(|rule| rule.policy().to_owned()).collect());
+        (
+            ids,
+            compiled
+                .diagnostics
+                .iter()
+                .map(|diagnostic| diagnostic.code.to_owned())
+                .collect(),
+        )
     }
 
     #[test]
     fn files_decide_in_the_order_of_their_names() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["20-b", "10-c", "30-a"] {
-            fs::write(dir.path().join(format!("{name}.yaml")), POLICY.replace("NAME", &name[3..])).unwrap();
+            fs::write(
+                dir.path().join(format!("{name}.yaml")),
+                POLICY.replace("NAME", &name[3..]),
+            )
+            .unwrap();
         }
-        assert_eq!(compiled(dir.path()), (Some(vec!["c".into(), "b".into(), "a".into()]), vec![]));
+        assert_eq!(
+            compiled(dir.path()),
+            (Some(vec!["c".into(), "b".into(), "a".into()]), vec![])
+        );
     }
 
     #[test]

@@ -16,7 +16,11 @@ pub(super) fn print(certificate: Local, tls_dir: &Path, webhook: SocketAddr, adm
         Local::Existing => tracing::info!(dir = %tls_dir.display(), "using the certificate in {}", tls_dir.display()),
     }
     tracing::info!(%webhook, %admin, "ready: reviews at https://{}/mutate, metrics and health at http://{}/", reachable(webhook), reachable(admin));
-    let review = if Path::new(EXAMPLE).exists() { EXAMPLE } else { "REVIEW.json" };
+    let review = if Path::new(EXAMPLE).exists() {
+        EXAMPLE
+    } else {
+        "REVIEW.json"
+    };
     tracing::info!(
         "try it: curl --cacert {} -H 'Content-Type: application/json' --data @{review} https://{}/mutate",
         ca.display(),

@@ -1,10 +1,6 @@
 //! What is read again when it changes on disk, the last good state being kept.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -42,9 +38,20 @@ impl Policies {
         log_warnings(&diagnostics);
         let snapshot = Snapshot::new(Arc::new(set), 1);
         metrics.set_policy_generation(snapshot.generation);
-        tracing::info!(rules = snapshot.policies.rules().len(), generation = 1, "{} rules are in use", snapshot.policies.rules().len());
+        tracing::info!(
+            rules = snapshot.policies.rules().len(),
+            generation = 1,
+            "{} rules are in use",
+            snapshot.policies.rules().len()
+        );
         check.fine();
-        Ok(Self { source, watcher, current: Arc::new(ArcSwap::from_pointee(snapshot)), metrics, check })
+        Ok(Self {
+            source,
+            watcher,
+            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            metrics,
+            check,
+        })
     }
 
     /// The snapshot of the moment.
@@ -54,7 +61,13 @@ impl Policies {
 
     /// Reads them again whenever they change.
     pub(super) async fn watch(self) -> Infallible {
-        let Self { source, watcher, current, metrics, check } = self;
+        let Self {
+            source,
+            watcher,
+            current,
+            metrics,
+            check,
+        } = self;
         // The last set but one, so that it is taken apart here and not in the review that happens to be the last to use it.
         let mut retired = None;
         let reload = move || {
@@ -62,19 +75,33 @@ impl Policies {
             match set {
                 Some(set) => {
                     log_warnings(&diagnostics);
-                    let snapshot = Snapshot { policies: Arc::new(set), generation: current.load().generation + 1, ..(**current.load()).clone() };
+                    let snapshot = Snapshot {
+                        policies: Arc::new(set),
+                        generation: current.load().generation + 1,
+                        ..(**current.load()).clone()
+                    };
                     let (rules, generation) = (snapshot.policies.rules().len(), snapshot.generation);
                     retired = Some(current.swap(Arc::new(snapshot)));
                     metrics.set_policy_generation(generation);
                     check.fine();
-                    tracing::info!(rules, generation, "the policies have changed: {rules} rules are in use now");
+                    tracing::info!(
+                        rules,
+                        generation,
+                        "the policies have changed: {rules} rules are in use now"
+                    );
                 }
                 None => {
                     metrics.policy_reload_failed();
                     let problems = render::text(&diagnostics, false);
                     let kept = current.load().generation;
-                    tracing::error!(generation = kept, "the policies have changed and have errors; generation {kept} is kept:\n{problems}");
-                    check.degraded(format!("the policies on disk have errors, generation {kept} is kept: {}", first_error(&diagnostics)));
+                    tracing::error!(
+                        generation = kept,
+                        "the policies have changed and have errors; generation {kept} is kept:\n{problems}"
+                    );
+                    check.degraded(format!(
+                        "the policies on disk have errors, generation {kept} is kept: {}",
+                        first_error(&diagnostics)
+                    ));
                 }
             }
             let _ = &retired;
@@ -111,7 +138,12 @@ impl Certificate {
                 State::Fine
             }
         });
-        Ok(Self { tls, watcher, metrics, check })
+        Ok(Self {
+            tls,
+            watcher,
+            metrics,
+            check,
+        })
     }
 
     /// Gives each connection the configuration of the moment.
@@ -122,7 +154,12 @@ impl Certificate {
 
     /// Reads it again whenever it changes.
     pub(super) async fn watch(self) -> Infallible {
-        let Self { tls, watcher, metrics, check } = self;
+        let Self {
+            tls,
+            watcher,
+            metrics,
+            check,
+        } = self;
         let mut told = None;
         let reload = move || match tls.reload(SystemTime::now()) {
             Ok(reload) => {
@@ -138,7 +175,9 @@ impl Certificate {
             Err(error) => {
                 let message = error.to_string();
                 if told.as_ref() != Some(&message) {
-                    tracing::error!("the certificate has changed and cannot be used, the last good one is kept: {message}");
+                    tracing::error!(
+                        "the certificate has changed and cannot be used, the last good one is kept: {message}"
+                    );
                     check.degraded(format!("the last good certificate is kept: {message}"));
                     told = Some(message);
                 }
@@ -157,8 +196,17 @@ fn log_warnings(diagnostics: &[Diagnostic]) {
 
 fn first_error(diagnostics: &[Diagnostic]) -> String {
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
-    let Some(first) = diagnostics.iter().find(|diagnostic| diagnostic.is_error()) else { return String::new() };
-    let line = first.spot.as_ref().map_or(String::new(), |spot| format!(":{}:{}", spot.line, spot.column));
-    let more = if errors > 1 { format!(" (and {} more; `waypost check` shows all)", errors - 1) } else { String::new() };
+    let Some(first) = diagnostics.iter().find(|diagnostic| diagnostic.is_error()) else {
+        return String::new();
+    };
+    let line = first
+        .spot
+        .as_ref()
+        .map_or(String::new(), |spot| format!(":{}:{}", spot.line, spot.column));
+    let more = if errors > 1 {
+        format!(" (and {} more; `waypost check` shows all)", errors - 1)
+    } else {
+        String::new()
+    };
     format!("{}{line}: {}{more}", first.source, first.message)
 }

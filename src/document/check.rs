@@ -17,7 +17,7 @@ pub use words::closest;
 /// What a document must look like, made once from a type's schema.
 ///
 /// Understood: types, `properties`, `required`, `additionalProperties`, `items`, `minItems`, `maxItems`, `minLength`,
-/// `minimum`, `maximum`, `enum`, `const`, `oneOf`, `anyOf`, `allOf`, `$ref` into `$defs` (recursive ones too). A string
+/// `minimum`, `maximum`, `examples` (for hints), `enum`, `const`, `oneOf`, `anyOf`, `allOf`, `$ref` into `$defs` (recursive ones too). A string
 /// that must have a form of its own is for the code that decodes it.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -60,6 +60,19 @@ impl Shape {
         let mut leaves = Vec::new();
         self.add_leaves(self.root, &Path::root(), &mut leaves);
         leaves
+    }
+
+    /// Whether a value of this kind can be right at `path`, which leads through mappings with known keys.
+    #[must_use]
+    pub fn accepts_at(&self, path: &Path, kind: NodeKind) -> bool {
+        let id = path.segments().iter().try_fold(self.root, |id, segment| {
+            let (Kind::Object(object), Segment::Key(name)) = (self.kind(id), segment) else {
+                return None;
+            };
+            let field = object.fields.iter().find(|field| field.name == *name)?;
+            Some(field.id)
+        });
+        id.is_some_and(|id| self.accepts(id, kind))
     }
 
     fn add_leaves(&self, id: Id, path: &Path, leaves: &mut Vec<Path>) {
@@ -131,7 +144,7 @@ impl<'a> Walk<'a> {
                     self.inside(Step::Index(index), |walk| walk.check(items, item));
                 }
             }
-            (Kind::Text { values, min }, Value::String(text)) => self.text(values, *min, text),
+            (Kind::Text { values, min, .. }, Value::String(text)) => self.text(values, *min, text),
             (&Kind::Integer { min, max }, Value::Number(text)) => self.integer(min, max, text, node),
             (Kind::Either(ids), _) => self.either(ids, node),
             _ => {}

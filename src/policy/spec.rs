@@ -285,7 +285,7 @@ pub struct PullSpec {
 }
 
 /// The imagePullPolicy that is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize, serde::Serialize, JsonSchema)]
 pub enum PullPolicy {
     /// Ask the registry each time.
     #[default]

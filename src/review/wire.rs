@@ -227,7 +227,10 @@ impl Operation {
 
     /// The operation of that name, or [`Unknown`](Self::Unknown).
     pub fn of(name: &str) -> Self {
-        Self::ALL.into_iter().find(|operation| operation.as_str() == name).unwrap_or(Self::Unknown)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == name)
+            .unwrap_or(Self::Unknown)
     }
 
     /// As Kubernetes spells it.

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Text {
         values: Vec<Box<str>>,
         min: usize,
+        /// How such a string may look, such as `15s`.
+        example: Option<Box<str>>,
     },
     List {
         items: Id,
@@ -181,6 +183,10 @@ impl<'a> Compiler<'a> {
             "string" => Kind::Text {
                 values: Vec::new(),
                 min: count("minLength").unwrap_or(0),
+                example: schema
+                    .get("examples")
+                    .and_then(|examples| examples.get(0)?.as_str())
+                    .map(Into::into),
             },
             "array" => Kind::List {
                 items: match schema.get("items") {
@@ -235,12 +241,14 @@ impl<'a> Compiler<'a> {
             match entry.kind {
                 Kind::Null => {}
                 // The variants of an enum, each with a description of its own.
-                Kind::Text { values: some, min: 0 } if !some.is_empty() => values.extend(some),
+                Kind::Text {
+                    values: some, min: 0, ..
+                } if !some.is_empty() => values.extend(some),
                 kind => kinds.push(kind),
             }
         }
         if !values.is_empty() {
-            kinds.insert(0, Kind::Text { values, min: 0 });
+            kinds.insert(0, Kind::one_of(values));
         }
         let kind = self.one_of(kinds);
         Entry { kind, nullable }
@@ -282,6 +290,16 @@ impl<'a> Compiler<'a> {
     }
 }
 
+impl Kind {
+    fn one_of(values: Vec<Box<str>>) -> Self {
+        Self::Text {
+            values,
+            min: 0,
+            example: None,
+        }
+    }
+}
+
 impl Entry {
     fn of(kind: Kind) -> Self {
         Self {
@@ -297,7 +315,7 @@ fn constant(values: &[Json]) -> Entry {
         Some(Json::Bool(_)) => Kind::Bool,
         Some(Json::Number(_)) => Kind::Number,
         _ if texts.is_empty() => Kind::Null,
-        _ => Kind::Text { values: texts, min: 0 },
+        _ => Kind::one_of(texts),
     };
     Entry {
         kind,

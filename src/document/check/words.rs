@@ -87,6 +87,12 @@ fn one_correction(shape: &Shape, wanted: &Kind, node: &Node, prefix: &str) -> Op
             };
             Some(format!("write it as a list: `{prefix}[{written}]`"))
         }
+        (
+            Kind::Text {
+                example: Some(example), ..
+            },
+            _,
+        ) => Some(format!("write it like `{prefix}{example}`")),
         (Kind::Text { values, .. }, Value::Bool(_) | Value::Number(_)) if values.is_empty() => {
             Some(format!("put it in quotes: `{prefix}{}`", scalar::quoted(&written?)))
         }

@@ -1,0 +1,112 @@
+//! `waypost explain`
+
+mod explained;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use self::explained::Explained;
+use self::text::Colours;
+use super::{FINDINGS, Label, PolicyArgs, stdout_colour, write_stdout};
+use crate::config::Config;
+use crate::policy::Context;
+
+/// Show what becomes of images, and why.
+///
+/// Prints, for each image, its normal form, every rule that was tried and why it did or did not match, and the outcome. The
+/// same code decides as in `serve`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  Where does alpine come from?
+      waypost explain alpine
+
+  In a namespace with labels, for a Pod with labels:
+      waypost explain docker.io/org/app:1.2 --namespace reana-jobs \\
+          --namespace-labels team=reana,tier=batch --pod-labels app=worker
+
+  For a script:
+      waypost explain alpine --format json | jq -r '.[].outcome'")]
+pub struct Args {
+    /// The images, as a Pod would write them.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+
+    /// The namespace of the Pod.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+
+    /// The labels of the namespace.
+    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    pub namespace_labels: Vec<Label>,
+
+    /// The labels of the Pod.
+    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',')]
+    pub pod_labels: Vec<Label>,
+
+    /// The imagePullPolicy that the Pod says.
+    #[arg(long, value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub pull_policy: Option<String>,
+
+    /// The form of what is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten)]
+    pub policies: PolicyArgs,
+}
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON array.
+    Json,
+}
+
+/// Explains each image on stdout.
+///
+/// # Errors
+/// Policies that do not compile ([`Invalid`](super::Invalid)), and those of writing.
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let set = super::compile(config)?;
+    let namespace_labels = Label::map(&args.namespace_labels);
+    let pod_labels = Label::map(&args.pod_labels);
+    let context = Context {
+        namespace: &args.namespace,
+        namespace_labels: &namespace_labels,
+        pod_labels: &pod_labels,
+    };
+    let explained: Vec<Explained> = args
+        .images
+        .iter()
+        .map(|image| Explained::of(&set, &context, image, args.pull_policy.as_deref()))
+        .collect();
+    match args.format {
+        Format::Text => {
+            let colours = Colours::new(stdout_colour());
+            let texts: Vec<String> = explained
+                .iter()
+                .map(|explained| text::render(explained, &colours))
+                .collect();
+            write_stdout(texts.join("\n"))?;
+        }
+        Format::Json => {
+            let mut json = serde_json::to_string_pretty(&explained)?;
+            json.push('\n');
+            write_stdout(json)?;
+        }
+    }
+    let found = explained
+        .iter()
+        .any(|explained| matches!(explained.outcome, "denied" | "unparsable" | "invalid_target"));
+    Ok(if found {
+        ExitCode::from(FINDINGS)
+    } else {
+        ExitCode::SUCCESS
+    })
+}

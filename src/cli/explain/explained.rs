@@ -1,0 +1,195 @@
+//! What is told of an image: the shape of the JSON, and what the text is written from.
+
+use serde::Serialize;
+
+use crate::admission::OPT_OUT_LABEL;
+use crate::decide::{Outcome, Tried, Verdict, explain};
+use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, PolicySet, Rule};
+use crate::reference::Reference;
+
+/// An image, explained.
+#[derive(Debug, Serialize)]
+pub(super) struct Explained {
+    /// As it was given.
+    pub(super) input: String,
+    /// Its normal form; absent where it is no reference.
+    #[serde(flatten)]
+    pub(super) normal: Option<Normal>,
+    /// Why it is no reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    /// The namespace of the Pod.
+    pub(super) namespace: String,
+    /// Every rule in its order.
+    pub(super) rules: Vec<TriedRule>,
+    /// What becomes of it.
+    pub(super) outcome: &'static str,
+    /// The rule that decides.
+    pub(super) rule: Option<String>,
+    /// What is pulled instead.
+    pub(super) target: Option<String>,
+    /// The imagePullPolicy that is set.
+    pub(super) pull_policy: Option<&'static str>,
+    /// The Secrets that are added.
+    pub(super) pull_secrets: Vec<String>,
+    /// What else to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
+}
+
+/// The parts of a normalised reference.
+#[derive(Debug, Serialize)]
+pub(super) struct Normal {
+    pub(super) canonical: String,
+    pub(super) registry: String,
+    pub(super) repository: String,
+    pub(super) tag: Option<String>,
+    pub(super) digest: Option<String>,
+}
+
+/// A rule that was tried.
+#[derive(Debug, Serialize)]
+pub(super) struct TriedRule {
+    pub(super) rule: String,
+    pub(super) verdict: &'static str,
+    pub(super) reason: String,
+}
+
+impl Explained {
+    pub(super) fn of(set: &PolicySet, context: &Context<'_>, image: &str, pull_policy: Option<&str>) -> Self {
+        let unexplained = |error: String| Self {
+            input: image.to_owned(),
+            normal: None,
+            error: Some(error),
+            namespace: context.namespace.to_owned(),
+            rules: Vec::new(),
+            outcome: Outcome::Unparsable.as_str(),
+            rule: None,
+            target: None,
+            pull_policy: None,
+            pull_secrets: Vec::new(),
+            notes: vec!["the image is left as it is, and the user is warned".to_owned()],
+        };
+        let reference = match Reference::parse(image) {
+            Ok(reference) if reference.registry().is_empty() => {
+                return unexplained("nodes read no registry in it: its first part is no host name".to_owned());
+            }
+            Ok(reference) => reference,
+            Err(error) => return unexplained(error.to_string()),
+        };
+        let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
+        let opted_out =
+            set.settings().opt_out_allowed && (opts_out(context.pod_labels) || opts_out(context.namespace_labels));
+        let explanation = explain(set, context, &reference, pull_policy, opted_out);
+        let decision = &explanation.decision;
+        let tried = explanation
+            .tried
+            .iter()
+            .map(|tried| {
+                let rule = &set.rules()[tried.rule as usize];
+                TriedRule {
+                    rule: rule.id().to_owned(),
+                    verdict: tried.verdict.as_str(),
+                    reason: reason(rule, tried, context, decision.outcome, opted_out),
+                }
+            })
+            .collect();
+        let secrets = decision.pull.secrets.iter().chain(decision.pull.common_secrets);
+        let mut notes = Vec::new();
+        match decision.outcome {
+            Outcome::InvalidTarget => notes
+                .push("the rule's template gives a name that no image can have: the image is left as it is".to_owned()),
+            Outcome::PullNever => {
+                notes.push("its imagePullPolicy is Never: only a rule with `preloaded: true` rewrites it".to_owned())
+            }
+            Outcome::OptedOut => notes.push(format!("the label {OPT_OUT_LABEL}: disabled stops rewriting")),
+            Outcome::AlreadyTarget => notes.push("it is under a rule's target: no rule rewrites it again".to_owned()),
+            _ => {}
+        }
+        if decision.warn_mutable_tag && reference.matching_tag() == Some("latest") {
+            notes.push("the user is warned of its mutable tag".to_owned());
+        }
+        Self {
+            input: image.to_owned(),
+            normal: Some(Normal {
+                canonical: reference.canonical().to_string(),
+                registry: reference.registry().to_owned(),
+                repository: reference.repository().to_string(),
+                tag: reference.tag().map(str::to_owned),
+                digest: reference.digest().map(str::to_owned),
+            }),
+            error: None,
+            namespace: context.namespace.to_owned(),
+            rules: tried,
+            outcome: decision.outcome.as_str(),
+            rule: decision.rule.map(|rule| set.rules()[rule as usize].id().to_owned()),
+            target: decision.target.clone(),
+            pull_policy: decision.pull.policy_for(pull_policy),
+            pull_secrets: secrets.map(ToString::to_string).collect(),
+            notes,
+        }
+    }
+}
+
+fn reason(rule: &Rule, tried: &Tried, context: &Context<'_>, outcome: Outcome, opted_out: bool) -> String {
+    match tried.verdict {
+        Verdict::Decides => action(rule),
+        Verdict::DecidesOnSource => {
+            "it would decide on the image that this name stands for, and so says how it is pulled".to_owned()
+        }
+        Verdict::NotRewritten => "it matches, and the image is under a target already".to_owned(),
+        Verdict::FallsThrough => match (rule.mode(), rule.action()) {
+            (Mode::Warn, _) => format!("it matches, and in mode warn only tells the user: {}", action(rule)),
+            (Mode::Audit, _) => format!("it matches, and in mode audit only records: {}", action(rule)),
+            (Mode::Enforce, Action::LatestPush) => "no push of this image is recorded".to_owned(),
+            (Mode::Enforce, _) => "it matches, and has nothing to decide".to_owned(),
+        },
+        Verdict::NotReached if opted_out && outcome == Outcome::OptedOut => "the Pod opted out".to_owned(),
+        Verdict::NotReached => "an earlier rule decided".to_owned(),
+        Verdict::DoesNotMatch(mismatch) => mismatched(rule, mismatch, context),
+    }
+}
+
+fn action(rule: &Rule) -> String {
+    match rule.action() {
+        Action::Rewrite(rewrite) => format!(
+            "it rewrites to {}",
+            rewrite
+                .templates()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        Action::LatestPush => "it rewrites to where the image was last pushed".to_owned(),
+        Action::Keep => "it keeps the image as it is".to_owned(),
+        Action::Deny { message } => format!("it refuses the Pod: {message}"),
+        Action::Nothing => "it has nothing to decide".to_owned(),
+    }
+}
+
+fn mismatched(rule: &Rule, mismatch: Mismatch, context: &Context<'_>) -> String {
+    let matching = rule.matching();
+    let tests = |tests: &[ImageTest]| list(tests.iter().map(ToString::to_string));
+    let namespace = context.namespace;
+    match mismatch {
+        Mismatch::Images => format!("the image is none of {}", tests(matching.images())),
+        Mismatch::ExceptImages => format!("the image is excepted by one of {}", tests(matching.except_images())),
+        Mismatch::Namespaces => format!(
+            "the namespace {namespace} is none of {}",
+            list(matching.namespaces().iter().map(ToString::to_string))
+        ),
+        Mismatch::ExceptNamespaces => format!("the namespace {namespace} is excepted"),
+        Mismatch::NamespaceSelector => "its namespaceSelector does not select the namespace's labels".to_owned(),
+        Mismatch::PodSelector => "its podSelector does not select the Pod's labels".to_owned(),
+    }
+}
+
+/// At most a handful: a rule may have thousands.
+fn list(items: impl Iterator<Item = String>) -> String {
+    let mut items: Vec<String> = items.take(6).collect();
+    if items.len() == 6 {
+        items[5] = "…".to_owned();
+    }
+    items.join(", ")
+}

@@ -1,0 +1,108 @@
+//! `waypost serve`
+
+use std::process::ExitCode;
+
+use clap::ValueHint;
+
+use super::options::set;
+use super::{Invalid, PolicyArgs};
+use crate::app::{self, ServeError};
+use crate::config::{Config, Flags};
+
+/// Answer the API server, until told to stop.
+///
+/// Listens on three addresses: the admission webhook (TLS), the REST API (TLS), and metrics and health (plain HTTP).
+/// Certificates are made at the first start where the directory `tls.dir` has none. Policies are read from `policies.dir`
+/// and read again when they change; a change with mistakes is reported, and the last good policies stay in force.
+///
+/// SIGTERM and Ctrl-C end it after the requests in flight.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  On this machine, for a cluster that reaches it at 127.0.0.1:
+      waypost serve
+
+  Reachable from other machines, with a log for people:
+      waypost serve --webhook-listen 0.0.0.0:8443 --log-format text
+
+  The same with the environment:
+      WAYPOST_SERVER__WEBHOOK__LISTEN=0.0.0.0:8443 WAYPOST_LOG__FORMAT=text waypost serve
+
+  With a preset:
+      waypost serve --preset cern-pull-through")]
+pub struct Args {
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten)]
+    pub policies: PolicyArgs,
+
+    /// The address of the admission webhook [default: 127.0.0.1:8443].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub webhook_listen: Option<String>,
+
+    /// The address of metrics and health [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+
+    /// The address of the REST API [default: 127.0.0.1:8444].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub api_listen: Option<String>,
+
+    /// The directory of ca.crt, tls.crt and tls.key [default: certs/local].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub tls_dir: Option<String>,
+
+    /// How much is logged [default: info].
+    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub log_level: Option<String>,
+
+    /// The form of the log [default: auto, which is text on a terminal and json elsewhere].
+    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
+    pub log_format: Option<String>,
+}
+
+impl Args {
+    /// What they say about the configuration.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let Self {
+            policies,
+            webhook_listen,
+            admin_listen,
+            api_listen,
+            tls_dir,
+            log_level,
+            log_format,
+        } = self;
+        let mut flags = policies.flags();
+        set(
+            &mut flags,
+            "--webhook-listen",
+            "server.webhook.listen",
+            webhook_listen.as_ref(),
+        );
+        set(
+            &mut flags,
+            "--admin-listen",
+            "server.admin.listen",
+            admin_listen.as_ref(),
+        );
+        set(&mut flags, "--api-listen", "server.api.listen", api_listen.as_ref());
+        set(&mut flags, "--tls-dir", "tls.dir", tls_dir.as_ref());
+        set(&mut flags, "--log-level", "log.level", log_level.as_ref());
+        set(&mut flags, "--log-format", "log.format", log_format.as_ref());
+        flags
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(app::serve(config)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(ServeError::Policies(diagnostics)) => Err(Invalid(diagnostics).into()),
+        Err(ServeError::Other(error)) => Err(error),
+    }
+}

@@ -1,0 +1,121 @@
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, ColorWhen, Command, Label};
+use crate::config::{Config, Flags, Preset};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+fn serve_flags(line: &str) -> Flags {
+    match parse(line).unwrap().command {
+        Command::Serve(args) => args.flags(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn each_command_teaches_with_examples() {
+    let mut command = Cli::command();
+    command.build();
+    for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        let help = sub.render_long_help().to_string();
+        assert!(help.contains("Examples:"), "{help}");
+        assert!(help.contains("--config"), "{help}");
+    }
+}
+
+#[test]
+fn flags_set_keys() {
+    let rows = [
+        ("--webhook-listen 1.1.1.1:1", "server.webhook.listen", "1.1.1.1:1"),
+        ("--admin-listen 1.1.1.1:1", "server.admin.listen", "1.1.1.1:1"),
+        ("--api-listen 1.1.1.1:1", "server.api.listen", "1.1.1.1:1"),
+        ("--tls-dir x", "tls.dir", "x"),
+        ("--policies x", "policies.dir", "x"),
+        ("--log-level debug", "log.level", "debug"),
+        ("--log-format json", "log.format", "json"),
+    ];
+    for (line, key, value) in rows {
+        let flags = serve_flags(&format!("waypost serve {line}"));
+        let settings: Vec<_> = flags
+            .settings
+            .iter()
+            .map(|set| (set.flag, set.key, &*set.value))
+            .collect();
+        let flag = line.split(' ').next().unwrap();
+        assert_eq!(settings, [(flag, key, value)]);
+        Config::from_layers(None, [], &flags).unwrap_or_else(|problems| panic!("{line}: {problems:?}"));
+    }
+}
+
+#[test]
+fn presets_have_names_and_values() {
+    let flags = serve_flags("waypost serve --preset a --preset b,host=h,x=y=z");
+    let preset = |name: &str, values: &[(&str, &str)]| Preset {
+        name: name.to_owned(),
+        values: values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    assert_eq!(
+        flags.presets,
+        [preset("a", &[]), preset("b", &[("host", "h"), ("x", "y=z")])]
+    );
+    for wrong in ["a,b", ",a=b", "a=b", "a,=b", "a,b=1,b=2", "a,"] {
+        assert!(parse(&format!("waypost serve --preset {wrong}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn explain_takes_images_and_labels() {
+    let cli = parse("waypost explain alpine x/y:1 --namespace-labels a=b,c= --pod-labels d=e=f --color never").unwrap();
+    assert_eq!(cli.color, ColorWhen::Never);
+    let Command::Explain(args) = cli.command else {
+        panic!();
+    };
+    assert_eq!(args.images, ["alpine", "x/y:1"]);
+    assert_eq!(args.namespace, "default");
+    let labels: Vec<_> = Label::map(&args.namespace_labels).into_iter().collect();
+    assert_eq!(
+        labels,
+        [("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())]
+    );
+    assert_eq!(Label::map(&args.pod_labels)["d"], "e=f");
+}
+
+#[test]
+fn check_takes_a_directory() {
+    let Command::Check(args) = parse("waypost check dir --format github").unwrap().command else {
+        panic!();
+    };
+    let flags = args.flags();
+    assert_eq!(
+        (flags.settings[0].key, &*flags.settings[0].value),
+        ("policies.dir", "dir")
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_a_usage_error() {
+    let rows = [
+        "waypost",
+        "waypost nothing",
+        "waypost serve --log-level loud",
+        "waypost serve --kubeconfig x",
+        "waypost explain",
+        "waypost explain a --pod-labels b",
+        "waypost check --format xml",
+        "waypost completions tcsh",
+        "waypost --color sometimes serve",
+    ];
+    for line in rows {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}

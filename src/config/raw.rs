@@ -1,0 +1,297 @@
+//! The configuration as people write it: every key, its variable, its default. `waypost schema` and the table in the README
+//! are made from the comments here.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::PullPolicy;
+
+/// The configuration of Waypost. Every key is optional.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// What is listened on.
+    pub server: Server,
+    /// Certificates.
+    pub tls: Tls,
+    /// Where rules come from.
+    pub policies: Policies,
+    /// How the latest push of an image counts.
+    pub pushes: Pushes,
+    /// Where registries and push records are kept.
+    pub store: Store,
+    /// Pull policy and pull secrets.
+    pub pull: Pull,
+    /// How Pods and namespaces may leave.
+    pub opt_out: OptOut,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// What is listened on.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The admission webhook.
+    pub webhook: Webhook,
+    /// Metrics and health.
+    pub admin: Admin,
+    /// The REST API.
+    pub api: Api,
+}
+
+/// The admission webhook: `POST /mutate`, TLS.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// The address that the webhook listens on. Variable: `WAYPOST_SERVER__WEBHOOK__LISTEN`.
+    #[schemars(extend("examples" = ["0.0.0.0:8443"]))]
+    pub listen: String,
+    /// A PEM file; with it, only callers with a certificate of this authority get in. Variable:
+    /// `WAYPOST_SERVER__WEBHOOK__CLIENT_CA`.
+    pub client_ca: Option<String>,
+    /// How long `/drain` takes, during which every answer closes its connection. Variable:
+    /// `WAYPOST_SERVER__WEBHOOK__DRAIN`.
+    #[schemars(extend("examples" = ["15s"]))]
+    pub drain: String,
+}
+
+/// Metrics and health: `/metrics`, `/livez`, `/readyz`, plain HTTP.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The address that metrics and health are served on. Variable: `WAYPOST_SERVER__ADMIN__LISTEN`.
+    #[schemars(extend("examples" = ["0.0.0.0:9090"]))]
+    pub listen: String,
+}
+
+/// The REST API: `/v1/…`, TLS.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// The address that the REST API listens on. Variable: `WAYPOST_SERVER__API__LISTEN`.
+    #[schemars(extend("examples" = ["0.0.0.0:8444"]))]
+    pub listen: String,
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The directory of `ca.crt`, `tls.crt` and `tls.key`, which `serve` makes at its first start where they are absent.
+    /// Variable: `WAYPOST_TLS__DIR`.
+    pub dir: String,
+}
+
+/// Where rules come from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    /// The directory of policies: every `*.yaml` in it by file name, `*.test.yaml` excepted. It may be absent. Variable:
+    /// `WAYPOST_POLICIES__DIR`.
+    pub dir: String,
+    /// The presets that are switched on, in the order of their evaluation: names, or `{name: …, values: {…}}`. Variable:
+    /// `WAYPOST_POLICIES__PRESETS`.
+    pub presets: Vec<Preset>,
+}
+
+/// A preset: its name, or its name with values.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Preset {
+    /// A preset that needs no values.
+    Name(String),
+    /// A preset with values.
+    With(PresetValues),
+}
+
+/// A preset with values.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PresetValues {
+    /// The name of the preset.
+    pub name: String,
+    /// The values that the preset asks for.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+}
+
+/// How the latest push of an image counts.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pushes {
+    /// Whether images are pulled from where they were last pushed to (the built-in rule `latest-push`). Variable:
+    /// `WAYPOST_PUSHES__ROUTE`.
+    pub route: bool,
+    /// Whether that rule adds the digest of the push. Variable: `WAYPOST_PUSHES__PIN`.
+    pub pin: bool,
+    /// How often targets in use are asked whether they still exist. Variable: `WAYPOST_PUSHES__VERIFY`.
+    #[schemars(extend("examples" = ["10m"]))]
+    pub verify: String,
+}
+
+/// Where registries and push records are kept.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `embedded` is a file on this machine, `kubernetes` objects in the cluster. Variable: `WAYPOST_STORE__KIND`.
+    pub kind: StoreKind,
+    /// The file of the embedded store. Variable: `WAYPOST_STORE__PATH`.
+    pub path: String,
+}
+
+/// Where registries and push records are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A file on this machine.
+    #[default]
+    Embedded,
+    /// Objects in the cluster.
+    Kubernetes,
+}
+
+/// Pull policy and pull secrets.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pull {
+    /// The `imagePullPolicy` of rewritten images whose rule says no other. Variable: `WAYPOST_PULL__POLICY`.
+    pub policy: PullPolicy,
+    /// The name of the Secret with pull credentials that Waypost keeps in namespaces. Variable: `WAYPOST_PULL__SECRET`.
+    pub secret: String,
+    /// Names of existing Secrets that every rewritten Pod gets as `imagePullSecrets`. Variable: `WAYPOST_PULL__SECRETS`.
+    pub secrets: Vec<String>,
+    /// Whether the Secret that Waypost keeps is added to Pods. Variable: `WAYPOST_PULL__INJECT`.
+    pub inject: bool,
+}
+
+/// How Pods and namespaces may leave.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptOut {
+    /// Whether the label `waypost.dev/rewrite: disabled` on a Pod or a namespace is honoured. Variable:
+    /// `WAYPOST_OPT_OUT__ALLOWED`.
+    pub allowed: bool,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How much is logged. Variable: `WAYPOST_LOG__LEVEL`.
+    pub level: LogLevel,
+    /// `text` for people, `json` for collectors; `auto` is `text` on a terminal and `json` elsewhere. Variable:
+    /// `WAYPOST_LOG__FORMAT`.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs somebody's hand.
+    Error,
+    /// What may need it.
+    Warn,
+    /// What changed.
+    #[default]
+    Info,
+    /// Every decision.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `text` on a terminal, else `json`.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8443".to_owned(),
+            client_ca: None,
+            drain: "15s".to_owned(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9090".to_owned(),
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8444".to_owned(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            dir: "certs/local".to_owned(),
+        }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            dir: "policies.d".to_owned(),
+            presets: vec![Preset::Name("exempt-operators".to_owned())],
+        }
+    }
+}
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self {
+            route: true,
+            pin: false,
+            verify: "10m".to_owned(),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::default(),
+            path: "data/waypost.redb".to_owned(),
+        }
+    }
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Self {
+            policy: PullPolicy::default(),
+            secret: "waypost-pull".to_owned(),
+            secrets: Vec::new(),
+            inject: true,
+        }
+    }
+}
+
+impl Default for OptOut {
+    fn default() -> Self {
+        Self { allowed: true }
+    }
+}

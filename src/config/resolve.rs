@@ -1,0 +1,242 @@
+//! What was written into what is meant: addresses, times, paths, names.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::layers::{Flags, Layers};
+use super::raw::{self, Raw};
+use super::{Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook};
+use crate::document::{Diagnostic, Path, Problem};
+
+pub(super) fn resolve(mut layers: Layers, flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
+    let Some(raw) = layers.raw() else {
+        return Err(layers.problems);
+    };
+    let file = layers.file_name().map(PathBuf::from);
+    let mut resolver = Resolver { layers };
+    let config = resolver.config(raw, file, flags);
+    match config {
+        Some(config) if resolver.layers.problems.is_empty() => Ok(config),
+        _ => Err(resolver.layers.problems),
+    }
+}
+
+struct Resolver {
+    layers: Layers,
+}
+
+impl Resolver {
+    /// Looks at every value before it gives up on one.
+    fn config(&mut self, raw: Raw, file: Option<PathBuf>, flags: &Flags) -> Option<Config> {
+        let Raw {
+            server: raw::Server { webhook, admin, api },
+            tls,
+            policies,
+            pushes,
+            store,
+            pull,
+            opt_out,
+            log,
+        } = raw;
+        let listeners = [
+            (
+                key("server.webhook.listen"),
+                self.address("server.webhook.listen", &webhook.listen),
+            ),
+            (
+                key("server.admin.listen"),
+                self.address("server.admin.listen", &admin.listen),
+            ),
+            (key("server.api.listen"), self.address("server.api.listen", &api.listen)),
+        ];
+        self.apart(&listeners);
+        let [(_, webhook_listen), (_, admin_listen), (_, api_listen)] = listeners;
+        let client_ca = webhook
+            .client_ca
+            .map(|path| self.path("server.webhook.client_ca", path));
+        let drain = self.duration("server.webhook.drain", &webhook.drain);
+        let tls_dir = self.path("tls.dir", tls.dir);
+        let policies_dir = self.path("policies.dir", policies.dir);
+        let presets = self.presets(policies.presets, flags);
+        let verify = self.duration("pushes.verify", &pushes.verify);
+        if verify == Some(Duration::ZERO) {
+            self.bad(
+                key("pushes.verify"),
+                "0 would ask without a pause",
+                "write it like `10m`",
+            );
+        }
+        let store_path = self.path("store.path", store.path);
+        self.secret_name(key("pull.secret"), &pull.secret);
+        for (index, name) in pull.secrets.iter().enumerate() {
+            self.secret_name(key("pull.secrets").index(index), name);
+        }
+        Some(Config {
+            file,
+            server: Server {
+                webhook: Webhook {
+                    listen: webhook_listen?,
+                    client_ca: client_ca.flatten(),
+                    drain: drain?,
+                },
+                admin: Listener { listen: admin_listen? },
+                api: Listener { listen: api_listen? },
+            },
+            tls: Tls { dir: tls_dir? },
+            policies: Policies {
+                dir: policies_dir?,
+                presets,
+            },
+            pushes: Pushes {
+                route: pushes.route,
+                pin: pushes.pin,
+                verify: verify?,
+            },
+            store: Store {
+                kind: store.kind,
+                path: store_path?,
+            },
+            pull: Pull {
+                policy: pull.policy,
+                secret: pull.secret,
+                secrets: pull.secrets,
+                inject: pull.inject,
+            },
+            opt_out: OptOut {
+                allowed: opt_out.allowed,
+            },
+            log: Log {
+                level: log.level,
+                format: log.format,
+            },
+        })
+    }
+
+    fn address(&mut self, name: &str, text: &str) -> Option<SocketAddr> {
+        if let Ok(address) = text.parse() {
+            return Some(address);
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let is_port = port.parse::<u16>().is_ok();
+        let hint = match host {
+            "" | "*" if is_port => {
+                format!("write `0.0.0.0:{port}` for all addresses, or `127.0.0.1:{port}` for this machine only")
+            }
+            "localhost" if is_port => format!("write `127.0.0.1:{port}`"),
+            _ if text.parse::<IpAddr>().is_ok() => "add the port, such as `127.0.0.1:8443` or `[::1]:8443`".to_owned(),
+            _ if host.parse::<IpAddr>().is_ok() => "a port is a number from 0 to 65535".to_owned(),
+            _ => "write an IP address and a port, such as `127.0.0.1:8443`; names are not looked up".to_owned(),
+        };
+        self.bad(key(name), &format!("`{text}` is no address to listen on"), &hint);
+        None
+    }
+
+    /// Two servers cannot have one address. Port 0 is any free port.
+    fn apart(&mut self, listeners: &[(Path, Option<SocketAddr>)]) {
+        for (at, (path, address)) in listeners.iter().enumerate() {
+            let Some(address) = address.filter(|address| address.port() != 0) else {
+                continue;
+            };
+            let taken = |other: &SocketAddr| {
+                other.port() == address.port()
+                    && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+            };
+            let other = listeners[..at]
+                .iter()
+                .find(|(_, other)| other.as_ref().is_some_and(taken));
+            if let Some((other, _)) = other {
+                let message = format!("`{address}` is taken by `{other}`");
+                self.bad(path.clone(), &message, "give each server a port of its own");
+            }
+        }
+    }
+
+    fn duration(&mut self, name: &str, text: &str) -> Option<Duration> {
+        let bare = text.parse::<f64>().is_ok();
+        let parsed = text.parse::<jiff::SignedDuration>();
+        match parsed.map(Duration::try_from) {
+            Ok(Ok(duration)) if !bare => return Some(duration),
+            Ok(Err(_)) => {
+                self.bad(
+                    key(name),
+                    &format!("`{text}` is less than nothing"),
+                    "write it like `15s`",
+                );
+            }
+            _ if bare => {
+                let hint = format!("add the unit: `{text}s` for seconds, `{text}m` for minutes");
+                self.bad(key(name), &format!("`{text}` has no unit"), &hint);
+            }
+            _ => {
+                let hint = "write numbers with units, such as `15s`, `10m` or `1h 30m`";
+                self.bad(key(name), &format!("`{text}` is no length of time"), hint);
+            }
+        }
+        None
+    }
+
+    fn path(&mut self, name: &str, text: String) -> Option<PathBuf> {
+        if text.is_empty() {
+            self.bad(key(name), "an empty path", "leave the key out for its default");
+            return None;
+        }
+        Some(PathBuf::from(text))
+    }
+
+    fn presets(&mut self, written: Vec<raw::Preset>, flags: &Flags) -> Vec<Preset> {
+        let mut presets: Vec<Preset> = Vec::new();
+        for (index, preset) in written.into_iter().enumerate() {
+            let preset = match preset {
+                raw::Preset::Name(name) => Preset {
+                    name,
+                    values: BTreeMap::new(),
+                },
+                raw::Preset::With(raw::PresetValues { name, values }) => Preset { name, values },
+            };
+            let path = key("policies.presets").index(index);
+            if preset.name.is_empty() {
+                self.bad(
+                    path,
+                    "a preset without a name",
+                    "remove it, or write the name of a preset",
+                );
+            } else if presets.iter().any(|other| other.name == preset.name) {
+                let message = format!("the preset `{}` is in the list twice", preset.name);
+                self.bad(path, &message, "keep one of the two");
+            } else {
+                presets.push(preset);
+            }
+        }
+        for added in &flags.presets {
+            match presets.iter_mut().find(|preset| preset.name == added.name) {
+                Some(preset) => preset.values.extend(added.values.clone()),
+                None => presets.push(added.clone()),
+            }
+        }
+        presets
+    }
+
+    /// The name of a Secret is a DNS subdomain (RFC 1123), as for most objects of Kubernetes.
+    fn secret_name(&mut self, path: Path, name: &str) {
+        let label = |label: &str| {
+            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+        };
+        if name.len() > 253 || !name.split('.').all(label) {
+            let message = format!("`{name}` cannot be the name of a Secret");
+            let hint = "names of Secrets have lower-case letters, digits, `-` and `.`, at most 253 of them";
+            self.bad(path, &message, hint);
+        }
+    }
+
+    fn bad(&mut self, path: Path, message: &str, hint: &str) {
+        self.layers
+            .report(Problem::error("invalid-value", path, message).hint(hint));
+    }
+}
+
+fn key(name: &str) -> Path {
+    name.split('.').fold(Path::root(), |path, key| path.key(key))
+}
