@@ -12,8 +12,8 @@ pub const FINDINGS: u8 = 1;
 /// The exit status for usage and configuration; clap's own, too.
 pub const USAGE: u8 = 2;
 
-/// What people wrote is wrong, and nothing can be done before it is right. Displayed without colours; [`Cli::run`]
-/// (super::Cli::run) shows it on stderr with them.
+/// What people wrote is wrong, and nothing can be done before it is right. It displays without colours; at the end of the
+/// process it is shown on stderr, with colours on a terminal.
 #[derive(Clone, Debug)]
 pub struct Invalid(pub Vec<Diagnostic>);
 

@@ -6,7 +6,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::raw::Raw;
 use super::{Preset, complaint, environment};
 use crate::document::check::Shape;
-use crate::document::{Diagnostic, Node, Path, Problem, Segment, Source, locate, parse};
+use crate::document::{Diagnostic, Node, Path, Problem, Segment, Source, Style, locate, parse};
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +118,10 @@ impl Layers {
     fn add_file(&mut self, source: &Source, shape: &Shape) {
         let (documents, mut problems) = parse(source);
         let mut documents = documents.into_iter();
-        let first = documents.next();
+        // A file of `---` and comments says as little as an empty one.
+        let first = documents
+            .next()
+            .filter(|node| !node.is_null() || node.style == Style::Refused);
         if let Some(first) = &first {
             problems.extend(shape.check(first));
         }

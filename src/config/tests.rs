@@ -143,6 +143,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(lines(&config), DEFAULTS);
     assert_eq!(lines(&from_file("# nothing\n").unwrap()), DEFAULTS);
     assert_eq!(lines(&from_file("{}").unwrap()), DEFAULTS);
+    assert_eq!(lines(&from_file("---\n# nothing\n").unwrap()), DEFAULTS);
     assert_eq!(lines(&from_variables(&[]).unwrap()), DEFAULTS);
 }
 

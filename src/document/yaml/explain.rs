@@ -189,6 +189,10 @@ fn words(kind: &ErrorKind, text: &str, offset: usize) -> (String, Option<String>
             format!("an unquoted text cannot begin with `{}`", character.escape_default()),
             "put the text in quotes: \"…\"",
         ),
+        ErrorKind::ExpectedDocumentStart => (
+            "the document is complete before this, and something follows it".to_owned(),
+            "check the indentation and the brackets above; documents are separated by a line `---`",
+        ),
         ErrorKind::MissingAnchorOrAliasName => (
             format!(
                 "an unquoted text cannot begin with `{}`",

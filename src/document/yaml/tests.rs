@@ -170,6 +170,7 @@ fn mistakes_are_named_with_their_place() {
         ("a: ]\n", "syntax", "1:4", "closes nothing", "quotes"),
         ("a: [1}\n", "syntax", "1:4", "this `[` is closed by `}`", ""),
         ("a: [1, 2\n", "syntax", "1:4", "`[` is not closed", "`]`"),
+        ("{a: 1}\nb: 2\n", "syntax", "2:1", "something follows", "`---`"),
         ("a: @x\n", "syntax", "1:4", "begin with `@`", "quotes"),
         ("a: x - y\nb\n", "syntax", "2:1", "no `:`", "space"),
         ("a: \u{7}\n", "invalid-character", "1:4", "U+0007", ""),
