@@ -324,7 +324,7 @@ fn with_a_client_ca_only_its_certificates_get_in() {
         ..source(&dir)
     };
     let tls = Tls::load(source, SystemTime::now()).unwrap();
-    assert_eq!(tls.files().last(), Some(&client_ca));
+    assert_eq!(tls.source.files().last(), Some(&client_ca));
     let try_with = |pair: Option<&Pair>| shown(tls.config(), client(&ours.pem, pair, &["h2"]), "localhost");
     let (mine, foreign) = (ours.issue(2020, 2090), theirs.issue(2020, 2090));
     try_with(None).unwrap_err();
