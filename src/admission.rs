@@ -132,7 +132,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
                     || "nodes read no registry in it".to_owned(),
                     |error| error.kind().to_string(),
                 );
-                answer.warnings.push(format!(
+                answer.warn(format_args!(
                     "waypost: {} is no valid image reference and is left as it is: {why}",
                     shown(slot)
                 ));
@@ -156,10 +156,12 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
             opted_out,
         );
         if decision.outcome == Outcome::Denied {
-            denials.push(denial(snapshot, &decision, slot));
+            if denials.len() < MOST_DENIALS {
+                denials.push(denial(snapshot, &decision, slot));
+            }
         }
         if let Err(missing) = changes.image(slot, &reference, &mut decision, &context) {
-            answer.warnings.push(format!(
+            answer.warn(format_args!(
                 "waypost: {} is left as it is: its target needs the pull secret {missing}, which a Pod cannot be given once it exists",
                 shown(slot)
             ));
@@ -228,14 +230,14 @@ fn tell(
         let what = reference
             .tag()
             .map_or("has no tag".to_owned(), |tag| format!("has the tag {tag}"));
-        answer.warnings.push(format!(
+        answer.warn(format_args!(
             "waypost: {} {what}, which can change under you: use a version or a digest",
             shown(slot)
         ));
     }
     if decision.outcome == Outcome::InvalidTarget {
         let rule = decision.rule.map_or("", |rule| snapshot.policies.rule(rule).id());
-        answer.warnings.push(format!(
+        answer.warn(format_args!(
             "waypost: {} is left as it is: {rule} would give it a name that no image can have",
             shown(slot)
         ));
@@ -248,7 +250,7 @@ fn tell(
             Would::Deny => format!("refuse {}", shown(slot)),
         };
         if rule.mode() == Mode::Warn {
-            answer.warnings.push(format!("waypost: {} would {would}", rule.id()));
+            answer.warn(format_args!("waypost: {} would {would}", rule.id()));
         }
         note(answer, "observed", format_args!("{} would {would}", rule.id()));
     }
@@ -287,6 +289,9 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
 
 /// An audit annotation gets nothing more once it has so many bytes.
 const MOST_AUDIT_BYTES: usize = 4096;
+
+/// The user is told of so many refused images: a Pod may have thousands.
+const MOST_DENIALS: usize = 10;
 
 fn count(snapshot: &Snapshot, reference: &Reference<'_>, decision: &Decision<'_>, observer: &dyn Observer) {
     let label = |registry: &str| snapshot.policies.registry_label(registry);

@@ -95,10 +95,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     });
     let rejected = {
         let metrics = metrics.clone();
-        Arc::new(move |rejection: &Rejection| {
-            tracing::debug!(reason = rejection.reason, "a request was refused: {}", rejection.reason);
-            metrics.rejected();
-        })
+        Arc::new(move |_: &Rejection| metrics.rejected())
     };
     let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
     let admin = Server::bind(

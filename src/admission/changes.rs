@@ -225,10 +225,9 @@ impl<'p, 'a> Changes<'p, 'a> {
             + RULES.len()
             + rules.len();
         if annotations.bytes + added > MOST_ANNOTATION_BYTES {
-            answer.warnings.push(
+            answer.warn(format_args!(
                 "waypost: the original images are not recorded: the Pod's annotations would become too large"
-                    .to_owned(),
-            );
+            ));
             return;
         }
         if annotations.present {
