@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use self::changes::Changes;
@@ -104,7 +105,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
     };
     let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
     let opted_out = settings.opt_out_allowed && (opts_out(&pod.labels) || opts_out(namespace_labels));
-    let mut changes = Changes::new(scope, pod, snapshot);
+    let mut changes = Changes::new(&scope, pod, snapshot);
     let mut answer = Answer::default();
     let mut denials: SmallVec<[String; 1]> = SmallVec::new();
     for slot in &pod.slots {
@@ -181,14 +182,22 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
 }
 
 /// What of a Pod may be decided on and changed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Scope<'r, 'a> {
     /// A new Pod: everything.
     Create,
     /// A Pod that exists: images that changed.
-    Update(&'r PodView<'a>),
+    Update(Old<'r, 'a>),
     /// A new ephemeral container in a Pod that exists: that alone. The API server resets everything else.
-    Ephemeral(&'r PodView<'a>),
+    Ephemeral(Old<'r, 'a>),
+}
+
+/// A Pod as it is stored.
+#[derive(Debug)]
+pub(crate) struct Old<'r, 'a> {
+    pod: &'r PodView<'a>,
+    /// Where each of its images is. A search would do for any sane Pod; thousands of containers in both must not cost the square.
+    slots: HashMap<(SlotKind, &'r str), usize>,
 }
 
 impl<'r, 'a> Scope<'r, 'a> {
@@ -197,24 +206,39 @@ impl<'r, 'a> Scope<'r, 'a> {
         let pod = review.object.as_ref().filter(|_| review.is_pod)?;
         let scope = match (review.operation, &*review.subresource) {
             (Operation::Create, "") => Self::Create,
-            (Operation::Update, "") => Self::Update(review.old_object.as_ref()?),
-            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(review.old_object.as_ref()?),
+            (Operation::Update, "") => Self::Update(Old::new(review.old_object.as_ref()?)),
+            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(Old::new(review.old_object.as_ref()?)),
             _ => return None,
         };
         Some((scope, pod))
     }
 
     /// Whether this image is new.
-    fn decides_on(self, slot: &ImageSlot<'_>) -> bool {
+    fn decides_on(&self, slot: &ImageSlot<'_>) -> bool {
         match self {
             Self::Create => true,
-            Self::Update(old) => old
-                .slot(slot.kind, &slot.name)
-                .is_none_or(|old| old.image != slot.image),
-            Self::Ephemeral(old) => {
-                slot.kind == SlotKind::EphemeralContainer && old.slot(slot.kind, &slot.name).is_none()
-            }
+            Self::Update(old) => old.slot(slot).is_none_or(|old| old.image != slot.image),
+            Self::Ephemeral(old) => slot.kind == SlotKind::EphemeralContainer && old.slot(slot).is_none(),
         }
+    }
+}
+
+impl<'r, 'a> Old<'r, 'a> {
+    fn new(pod: &'r PodView<'a>) -> Self {
+        let slots = pod
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(place, slot)| ((slot.kind, &*slot.name), place))
+            .collect();
+        Self { pod, slots }
+    }
+
+    /// The slot of the same kind and name.
+    fn slot(&self, slot: &ImageSlot<'_>) -> Option<&'r ImageSlot<'a>> {
+        self.slots
+            .get(&(slot.kind, &*slot.name))
+            .map(|place| &self.pod.slots[*place])
     }
 }
 

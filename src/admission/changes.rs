@@ -1,16 +1,16 @@
 //! What is changed of a Pod: collected image by image, written as one patch.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::Scope;
+use super::{Old, Scope};
 use crate::{
     decide::{Decision, Outcome},
     policy::{Context, PullPolicy},
     reference::Reference,
-    review::{Answer, ImageSlot, Patch, PodView, Pointer, SlotKind},
+    review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
 };
 
@@ -18,17 +18,14 @@ use crate::{
 /// `TotalAnnotationSizeLimitB` in `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 const MOST_ANNOTATION_BYTES: usize = 256 << 10;
 
-/// The annotation with the rules that decided.
-const RULES: &str = "waypost.dev/rules";
-
 /// Changes to a Pod.
 pub(super) struct Changes<'p, 'a> {
-    scope: Scope<'p, 'a>,
+    scope: &'p Scope<'p, 'a>,
     pod: &'p PodView<'a>,
     snapshot: &'p Snapshot,
     patch: Patch,
-    /// Secrets to add, each once.
-    secrets: SmallVec<[&'p str; 2]>,
+    /// Secrets that are needed, each once, and whether it is to be added.
+    secrets: SmallVec<[(&'p str, bool); 2]>,
     rewritten: SmallVec<[Rewritten<'p>; 4]>,
 }
 
@@ -45,7 +42,7 @@ struct SecretName<'p> {
 }
 
 impl<'p, 'a> Changes<'p, 'a> {
-    pub(super) fn new(scope: Scope<'p, 'a>, pod: &'p PodView<'a>, snapshot: &'p Snapshot) -> Self {
+    pub(super) fn new(scope: &'p Scope<'p, 'a>, pod: &'p PodView<'a>, snapshot: &'p Snapshot) -> Self {
         Self {
             scope,
             pod,
@@ -93,13 +90,14 @@ impl<'p, 'a> Changes<'p, 'a> {
         match self.scope {
             Scope::Create => {
                 for secret in needed {
-                    if !self.pod.pull_secrets.contains(secret) && !self.secrets.contains(&secret) {
-                        self.secrets.push(secret);
+                    // The Pod's own list may be long: it is asked once for each Secret, not for each image.
+                    if !self.secrets.iter().any(|(known, _)| *known == secret) {
+                        self.secrets.push((secret, !self.pod.pull_secrets.contains(secret)));
                     }
                 }
             }
             Scope::Update(old) | Scope::Ephemeral(old) if decision.outcome == Outcome::Rewritten => {
-                if let Some(missing) = needed.into_iter().find(|secret| !old.pull_secrets.contains(secret)) {
+                if let Some(missing) = needed.into_iter().find(|secret| !old.pod.pull_secrets.contains(secret)) {
                     decision.outcome = Outcome::NoCredential;
                     decision.target = None;
                     return Err(missing);
@@ -157,25 +155,25 @@ impl<'p, 'a> Changes<'p, 'a> {
     /// Appends, never replaces.
     fn add_secrets(&mut self) {
         let present = &self.pod.pull_secrets;
-        if self.secrets.is_empty() || present.unusable {
+        let missing = self.secrets.iter().filter(|(_, missing)| *missing);
+        let missing: SmallVec<[SecretName<'_>; 2]> = missing.map(|(name, _)| SecretName { name }).collect();
+        if missing.is_empty() || present.unusable {
             return;
         }
         if present.present {
-            for name in &self.secrets {
-                self.patch
-                    .add(Pointer::Plain("/spec/imagePullSecrets/-"), SecretName { name });
+            for secret in &missing {
+                self.patch.add(Pointer::Plain("/spec/imagePullSecrets/-"), secret);
             }
         } else {
-            let names: SmallVec<[SecretName<'_>; 2]> = self.secrets.iter().map(|name| SecretName { name }).collect();
-            self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &names[..]);
+            self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &missing[..]);
         }
     }
 
     /// What cannot be changed of a Pod that exists is put back where a manifest that is applied again would undo what admission set:
     /// the API server refuses anything else.
-    fn restore(&mut self, old: &PodView<'_>) {
+    fn restore(&mut self, old: &Old<'_, '_>) {
         for slot in &self.pod.slots {
-            let Some(old) = old.slot(slot.kind, &slot.name) else {
+            let Some(old) = old.slot(slot) else {
                 continue;
             };
             let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path());
@@ -185,7 +183,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 _ => {}
             }
         }
-        let (old, new) = (&old.pull_secrets, &self.pod.pull_secrets);
+        let (old, new) = (&old.pod.pull_secrets, &self.pod.pull_secrets);
         if old.names != new.names && !old.unusable && !new.unusable {
             let path = Pointer::Plain("/spec/imagePullSecrets");
             if old.present {
@@ -238,8 +236,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 self.patch.add(Pointer::Key("/metadata/annotations", RULES), &rules);
             }
         } else {
-            let mut all: std::collections::BTreeMap<&str, &str> =
-                originals.iter().map(|(key, value)| (&**key, *value)).collect();
+            let mut all: BTreeMap<&str, &str> = originals.iter().map(|(key, value)| (&**key, *value)).collect();
             all.insert(RULES, &rules);
             self.patch.add(Pointer::Plain("/metadata/annotations"), &all);
         }
@@ -248,22 +245,19 @@ impl<'p, 'a> Changes<'p, 'a> {
     /// `container=policy/rule`, sorted; entries of other reviews stay. A volume may have a container's name: `volume/name=…`.
     fn rules(&self) -> String {
         let present = self.pod.annotations.rules.as_deref().unwrap_or_default();
-        let mut entries: SmallVec<[(Cow<'_, str>, &str); 8]> = present
+        let mut entries: BTreeMap<Cow<'_, str>, &str> = present
             .split(',')
             .filter_map(|entry| entry.trim().split_once('='))
             .map(|(name, rule)| (name.into(), rule))
             .collect();
         for image in &self.rewritten {
-            let name: Cow<'_, str> = match image.kind {
+            let name = match image.kind {
                 SlotKind::Volume => format!("volume/{}", image.name).into(),
                 _ => image.name.into(),
             };
-            entries.retain(|(present, _)| *present != name);
-            entries.push((name, image.rule));
+            entries.insert(name, image.rule);
         }
-        entries.sort();
-        entries.dedup();
-        let texts: SmallVec<[String; 8]> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
+        let texts: Vec<String> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
         texts.join(",")
     }
 }
