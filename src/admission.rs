@@ -156,10 +156,8 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
             slot.pull_policy.as_deref(),
             opted_out,
         );
-        if decision.outcome == Outcome::Denied {
-            if denials.len() < MOST_DENIALS {
-                denials.push(denial(snapshot, &decision, slot));
-            }
+        if decision.outcome == Outcome::Denied && denials.len() < MOST_DENIALS {
+            denials.push(denial(snapshot, &decision, slot));
         }
         if let Err(missing) = changes.image(slot, &reference, &mut decision, &context) {
             answer.warn(format_args!(
