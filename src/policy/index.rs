@@ -7,7 +7,11 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{glob::Glob, pattern::Segment};
+use super::{
+    glob::Glob,
+    pattern::{Segment, registry_to_match, segments_to_match},
+};
+use crate::reference::Reference;
 
 /// An index from patterns to entries. Entries are kept in the order of insertion, which is to be ascending.
 #[derive(Debug)]
@@ -101,17 +105,13 @@ impl Index {
         self.insert(&[Segment::Deep], namespaces, entry);
     }
 
-    /// The entries of all patterns that match these segments, for an image in this namespace.
-    pub(crate) fn matches<'i, 'a>(
-        &'i self,
-        segments: impl Iterator<Item = &'a str>,
-        namespace: &str,
-        found: &mut Matches<'i>,
-    ) {
+    /// The entries of all patterns that match this image, in this namespace.
+    pub(crate) fn matches<'i>(&'i self, image: &Reference<'_>, namespace: &str, found: &mut Matches<'i>) {
+        let registry = registry_to_match(image);
         let mut active: SmallVec<[u32; 16]> = SmallVec::new();
         let mut next: SmallVec<[u32; 16]> = SmallVec::new();
         active.push(0);
-        for segment in segments {
+        for segment in segments_to_match(image, &registry) {
             for &at in &active {
                 let node = &self.nodes[at as usize];
                 if node.stays && !next.contains(&at) {
@@ -164,15 +164,12 @@ impl Index {
                     continue;
                 }
                 next.extend((node.any != 0).then_some(node.any));
-                match segment {
-                    Segment::Literal(text) => {
-                        next.extend(node.literals.get(text));
-                        if let Some(globs) = &node.globs {
-                            globs.matches(text, |child| next.push(child));
-                        }
-                    }
-                    Segment::Glob(glob) => next.extend(node.globs.as_ref().and_then(|globs| globs.get(glob))),
-                    Segment::Any | Segment::Deep => {}
+                if let Segment::Literal(text) = segment {
+                    next.extend(node.literals.get(text));
+                }
+                if let (Segment::Literal(_) | Segment::Glob(_), Some(globs)) = (segment, &node.globs) {
+                    // As in `Glob::covers`, a `*` of the pattern is a character like any other here.
+                    globs.matches(segment.as_str(), |child| next.push(child));
                 }
             }
             active = next;
@@ -254,14 +251,6 @@ impl Globs {
         }
     }
 
-    fn get(&self, glob: &Glob) -> Option<u32> {
-        let edges = self.by_prefix.get(glob.literal_prefix())?;
-        edges
-            .iter()
-            .find(|(present, _)| present == glob)
-            .map(|(_, child)| *child)
-    }
-
     fn matches(&self, segment: &str, mut found: impl FnMut(u32)) {
         for &length in &self.lengths {
             let Some(edges) = segment.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) else {
@@ -317,87 +306,4 @@ fn push(entries: &mut Vec<Entry>, entry: Entry) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{policy::pattern::Pattern, reference::Reference};
-
-    fn matching(index: &Index, image: &str, namespace: &str) -> Vec<u32> {
-        let reference = Reference::parse(image).unwrap();
-        let mut found = Matches::new();
-        index.matches(reference.segments(), namespace, &mut found);
-        let mut rules: Vec<u32> = InOrder::new(&mut found).map(|entry| entry.rule).collect();
-        rules.dedup();
-        rules
-    }
-
-    fn index_of(patterns: &[Pattern]) -> Index {
-        let mut index = Index::new();
-        for (rule, pattern) in patterns.iter().enumerate() {
-            index.insert(
-                pattern.segments(),
-                None,
-                Entry {
-                    rule: rule as u32,
-                    detail: Entry::NOTHING,
-                },
-            );
-        }
-        index
-    }
-
-    fn pattern() -> impl Strategy<Value = Pattern> {
-        let registry = prop::sample::select(vec!["a.io", "b.io", "*", "a*", "*.io", "**", "a.io:5000"]);
-        let segment = prop::sample::select(vec!["x", "y", "xy", "*", "x*", "*y", "**"]);
-        (registry, prop::collection::vec(segment, 1..4))
-            .prop_map(|(registry, rest)| Pattern::parse(&format!("{registry}/{}", rest.join("/"))).unwrap())
-    }
-
-    proptest! {
-        #[test]
-        fn the_index_finds_what_each_pattern_alone_matches(
-            patterns in prop::collection::vec(pattern(), 0..12),
-            registry in prop::sample::select(vec!["a.io", "b.io", "c.io", "a.io:5000"]),
-            repository in prop::collection::vec(prop::sample::select(vec!["x", "y", "xy", "xyy", "z"]), 1..5),
-        ) {
-            let image = format!("{registry}/{}", repository.join("/"));
-            let reference = Reference::parse(&image).unwrap();
-            let alone: Vec<u32> = (0u32..).zip(&patterns).filter(|(_, p)| p.matches(&reference)).map(|(n, _)| n).collect();
-            prop_assert_eq!(matching(&index_of(&patterns), &image, "any"), alone);
-        }
-    }
-
-    #[test]
-    fn rules_of_one_namespace_are_found_by_its_name() {
-        let mut index = Index::new();
-        let everything = Pattern::parse("*/**").unwrap();
-        for rule in 0..1000 {
-            let namespaces = [Glob::new(&format!("team-{rule}"))];
-            index.insert(
-                everything.segments(),
-                Some(&namespaces),
-                Entry {
-                    rule,
-                    detail: Entry::NOTHING,
-                },
-            );
-        }
-        index.insert(
-            everything.segments(),
-            Some(&[Glob::new("team-7*")]),
-            Entry {
-                rule: 1000,
-                detail: Entry::NOTHING,
-            },
-        );
-        assert_eq!(matching(&index, "alpine", "team-7"), [7, 1000]);
-    }
-
-    #[test]
-    fn many_deep_wildcards_on_a_long_path_stay_cheap() {
-        let image = format!("a.io/{}", vec!["a"; 120].join("/"));
-        let index = index_of(&[Pattern::parse(&format!("a.io/{}/b", vec!["**/a"; 40].join("/"))).unwrap()]);
-        assert_eq!(matching(&index, &image, ""), [0u32; 0]);
-    }
-}
+mod tests;
