@@ -108,7 +108,7 @@ pub fn decide<'s>(
     opted_out: bool,
 ) -> Decision<'s> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let mut walk = Walk {
         set,
         context,
@@ -313,7 +313,7 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
 /// The rule that decides on an image which is under no target.
 fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let rules = found.rules(set.images(), image).peekable();
     let mut walk = Walk {
         set,

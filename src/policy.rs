@@ -207,7 +207,7 @@ impl PolicySet {
     /// The rules that have this name under a target, each with the place of the template.
     pub(crate) fn targets_over(&self, image: &Reference<'_>) -> Matches<'_> {
         let mut found = Matches::new();
-        self.targets.matches(image, "", &mut found);
+        self.targets.matches(image, None, &mut found);
         found
     }
 

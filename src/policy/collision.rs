@@ -6,7 +6,10 @@
 
 mod names;
 
-use std::collections::{BTreeMap, btree_map};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, btree_map},
+};
 
 use hashbrown::HashMap;
 
@@ -74,11 +77,11 @@ struct ClassKey {
 struct Class {
     key: ClassKey,
     /// The template with the literal registry filled in.
-    filled: Box<str>,
+    filled: Template,
     keeps_registry: bool,
     keeps_repository: bool,
-    /// The names it could give with any pattern.
-    cover: Vec<Names>,
+    /// The names it could give with any pattern; seldom asked for.
+    cover: OnceCell<Vec<Names>>,
 }
 
 /// One class and the names it gives for one pattern.
@@ -107,10 +110,10 @@ impl Mappings {
         let class = *self.class_ids.entry(key).or_insert_with_key(|key| {
             self.classes.push(Class {
                 key: key.clone(),
-                filled: filled.as_str().into(),
+                filled: filled.clone(),
                 keeps_registry: template.keeps_registry(),
                 keeps_repository: template.keeps_repository(),
-                cover: names(&filled, &Source::of(None)),
+                cover: OnceCell::new(),
             });
             next
         });
@@ -158,8 +161,8 @@ impl Mappings {
             let class = &self.classes[mapping.class];
             let colliding = by_class
                 .iter()
-                .filter(|(other, _)| !class.is_compatible_with(&self.classes[**other]))
                 .filter(|(other, _)| self.classes[**other].may_give(mapping.names))
+                .filter(|(other, _)| !class.is_compatible_with(&self.classes[**other]))
                 .find_map(|(_, others)| others.iter().find(|other| names::overlap(mapping.names, other.names)));
             if let Some(other) = colliding {
                 found.add(self, (mapping.class, mapping.places), (other.class, other.places));
@@ -193,7 +196,7 @@ impl Class {
         // `r/{registry}/{repository}` for all and `r/docker.io/{repository}` for some agree on the latter's images.
         let agrees = |general: &Self, special: &Self| {
             special.key.registry.as_ref().is_some_and(|registry| {
-                general.keeps_all() && *general.key.template.replace("{registry}", registry) == *special.filled
+                general.keeps_all() && general.key.template.replace("{registry}", registry) == special.filled.as_str()
             })
         };
         agrees(self, other) || agrees(other, self)
@@ -204,7 +207,8 @@ impl Class {
     }
 
     fn may_give(&self, names: &[Segment]) -> bool {
-        self.cover.iter().any(|cover| names::overlap(cover, names))
+        let cover = self.cover.get_or_init(|| names::names(&self.filled, &Source::of(None)));
+        cover.iter().any(|cover| names::overlap(cover, names))
     }
 }
 
@@ -223,7 +227,7 @@ impl Found {
         };
         let (class, other_class) = (&mappings.classes[one.0], &mappings.classes[other.0]);
         let one_registry = class.key.registry.is_some() && class.key.registry == other_class.key.registry;
-        let loses_registry = !one_registry && !(class.keeps_registry && other_class.keeps_registry);
+        let loses_registry = !(one_registry || class.keeps_registry && other_class.keeps_registry);
         let collision = |first, second| Collision {
             first,
             second,

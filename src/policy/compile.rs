@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use super::{
     Action, ImageTest, PolicySet, PresetChoice, Rule, Settings,
     collision::collisions,
-    index::{Entry, Index},
+    index::{Entry, Index, Scope},
     matcher::{MAX_REGEXES, MatcherBuilder},
     preset,
     shadow::shadowed,
@@ -465,14 +465,14 @@ impl Compiler {
             }
         };
         for (number, rule) in (0u32..).zip(&rules) {
-            let namespaces = rule.matching.namespaces.as_deref();
+            let scope = Scope::of(&rule.matching);
             match &rule.matching.images {
-                None => images.everything(namespaces, number),
+                None => images.everything(scope, number),
                 Some(tests) => {
                     for test in tests {
                         match test {
                             ImageTest::Pattern(pattern) => {
-                                images.pattern(pattern, namespaces, number);
+                                images.pattern(pattern, scope, number);
                                 pattern.literal_registry().into_iter().for_each(&mut know);
                             }
                             ImageTest::Regex(regex) => images.regex(regex, number),
@@ -484,7 +484,7 @@ impl Compiler {
                 for (detail, template) in (0u32..).zip(&rewrite.to) {
                     know(template.registry());
                     for names in template.prefix_patterns() {
-                        targets.insert(&names, None, Entry { rule: number, detail });
+                        targets.insert(&names, Scope::All, Entry { rule: number, detail });
                     }
                 }
             }

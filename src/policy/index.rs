@@ -1,14 +1,19 @@
 //! Which rules' patterns match an image, at a cost that does not grow with the rules.
 //!
 //! All patterns of a set share one automaton over segments: a trie whose edges are literals (a hash look-up), `*`, texts with
-//! a `*` (found by the hash of their literal prefix) and `**` (a node that may stay where it is). An image is walked once, with
+//! a `*` (found by the hashes of their literal beginning and end) and `**` (a node that may stay where it is). An image is walked once, with
 //! the set of nodes that its segments so far can lead to.
+
+mod ends;
+mod globs;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+pub(crate) use self::ends::{Ends, Scope};
+use self::globs::Globs;
 use super::{
-    glob::Glob,
+    Context,
     pattern::{Segment, registry_to_match, segments_to_match},
 };
 use crate::reference::Reference;
@@ -39,7 +44,8 @@ pub(crate) type Matches<'i> = SmallVec<[&'i [Entry]; 8]>;
 #[derive(Debug, Default)]
 struct Node {
     literals: Literals,
-    globs: Option<Box<Globs>>,
+    /// Those with a `*` in their text.
+    globs: Option<Box<Globs<u32>>>,
     /// The node behind `*`; 0 where there is none, since nothing leads to the root.
     any: u32,
     /// The node behind `**`.
@@ -58,23 +64,6 @@ enum Literals {
     Many(HashMap<Box<str>, u32>),
 }
 
-/// Edges with a `*` in their text, by what stands before it.
-#[derive(Debug, Default)]
-struct Globs {
-    by_prefix: HashMap<Box<str>, Vec<(Glob, u32)>>,
-    /// The lengths that prefixes have, each once: so many look-ups a segment costs.
-    lengths: Vec<usize>,
-}
-
-/// The patterns that end at a node.
-#[derive(Debug, Default)]
-pub(crate) struct Ends {
-    /// Those for any namespace, and those whose namespaces have a `*`.
-    general: Vec<Entry>,
-    /// Those of rules whose namespaces are all literal.
-    by_namespace: HashMap<Box<str>, Vec<Entry>>,
-}
-
 impl Index {
     /// An index that matches nothing.
     pub(crate) fn new() -> Self {
@@ -83,30 +72,23 @@ impl Index {
         }
     }
 
-    /// Adds a pattern. `namespaces` are the only ones that the entry is for, where they are known by name.
-    pub(crate) fn insert(&mut self, pattern: &[Segment], namespaces: Option<&[Glob]>, entry: Entry) {
+    /// Adds a pattern, for the contexts of a scope.
+    pub(crate) fn insert(&mut self, pattern: &[Segment], scope: Scope<'_>, entry: Entry) {
         let mut at = 0;
         for segment in pattern {
             at = self.child(at, segment);
         }
-        let ends = self.nodes[at].ends.get_or_insert_default();
-        match namespaces {
-            Some(names) if names.iter().all(Glob::is_literal) => {
-                for name in names {
-                    push(ends.by_namespace.entry(name.as_str().into()).or_default(), entry);
-                }
-            }
-            _ => push(&mut ends.general, entry),
-        }
+        self.nodes[at].ends.get_or_insert_default().insert(scope, entry);
     }
 
     /// Adds what matches whatever the image is.
-    pub(crate) fn insert_for_all(&mut self, namespaces: Option<&[Glob]>, entry: Entry) {
-        self.insert(&[Segment::Deep], namespaces, entry);
+    pub(crate) fn insert_for_all(&mut self, scope: Scope<'_>, entry: Entry) {
+        self.insert(&[Segment::Deep], scope, entry);
     }
 
-    /// The entries of all patterns that match this image, in this namespace.
-    pub(crate) fn matches<'i>(&'i self, image: &Reference<'_>, namespace: &str, found: &mut Matches<'i>) {
+    /// The entries of all patterns that match this image, as far as their scope is known not to rule it out. Without a context,
+    /// those for all contexts.
+    pub(crate) fn matches<'i>(&'i self, image: &Reference<'_>, context: Option<&Context<'_>>, found: &mut Matches<'i>) {
         let registry = registry_to_match(image);
         let mut active: SmallVec<[u32; 16]> = SmallVec::new();
         let mut next: SmallVec<[u32; 16]> = SmallVec::new();
@@ -126,7 +108,7 @@ impl Index {
                     next.push(node.deep);
                 }
                 if let Some(globs) = &node.globs {
-                    globs.matches(segment, |child| next.push(child));
+                    next.extend(globs.matching(segment).copied());
                 }
             }
             std::mem::swap(&mut active, &mut next);
@@ -137,12 +119,7 @@ impl Index {
         }
         for at in active {
             if let Some(ends) = &self.nodes[at as usize].ends {
-                if !ends.general.is_empty() {
-                    found.push(&ends.general);
-                }
-                if let Some(entries) = ends.by_namespace.get(namespace) {
-                    found.push(entries);
-                }
+                ends.find(context, found);
             }
         }
     }
@@ -169,7 +146,7 @@ impl Index {
                 }
                 if let (Segment::Literal(_) | Segment::Glob(_), Some(globs)) = (segment, &node.globs) {
                     // As in `Glob::covers`, a `*` of the pattern is a character like any other here.
-                    globs.matches(segment.as_str(), |child| next.push(child));
+                    next.extend(globs.matching(segment.as_str()).copied());
                 }
             }
             active = next;
@@ -185,7 +162,7 @@ impl Index {
         let node = &mut self.nodes[at];
         let child = match segment {
             Segment::Literal(text) => node.literals.child(text, new),
-            Segment::Glob(glob) => node.globs.get_or_insert_default().child(glob, new),
+            Segment::Glob(glob) => *node.globs.get_or_insert_default().entry(glob, || new),
             Segment::Any => *or_new(&mut node.any, new),
             Segment::Deep => *or_new(&mut node.deep, new),
         };
@@ -196,14 +173,6 @@ impl Index {
             });
         }
         child as usize
-    }
-}
-
-impl Ends {
-    /// Those for any namespace, then those for this one.
-    pub(crate) fn entries(&self, namespace: Option<&Glob>) -> impl Iterator<Item = &Entry> {
-        let named = namespace.and_then(|name| self.by_namespace.get(name.as_str()));
-        self.general.iter().chain(named.into_iter().flatten())
     }
 }
 
@@ -231,36 +200,6 @@ impl Literals {
                 new
             }
             Self::Many(children) => *children.entry(text.into()).or_insert(new),
-        }
-    }
-}
-
-impl Globs {
-    fn child(&mut self, glob: &Glob, new: u32) -> u32 {
-        let prefix = glob.literal_prefix();
-        if !self.lengths.contains(&prefix.len()) {
-            self.lengths.push(prefix.len());
-        }
-        let edges = self.by_prefix.entry(prefix.into()).or_default();
-        match edges.iter().find(|(present, _)| present == glob) {
-            Some((_, child)) => *child,
-            None => {
-                edges.push((glob.clone(), new));
-                new
-            }
-        }
-    }
-
-    fn matches(&self, segment: &str, mut found: impl FnMut(u32)) {
-        for &length in &self.lengths {
-            let Some(edges) = segment.get(..length).and_then(|prefix| self.by_prefix.get(prefix)) else {
-                continue;
-            };
-            for (glob, child) in edges {
-                if glob.matches(segment) {
-                    found(*child);
-                }
-            }
         }
     }
 }
@@ -297,12 +236,6 @@ fn or_new(slot: &mut u32, new: u32) -> &mut u32 {
         *slot = new;
     }
     slot
-}
-
-fn push(entries: &mut Vec<Entry>, entry: Entry) {
-    if entries.last() != Some(&entry) {
-        entries.push(entry);
-    }
 }
 
 #[cfg(test)]

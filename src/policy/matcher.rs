@@ -4,8 +4,8 @@ use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use smallvec::SmallVec;
 
 use super::{
-    glob::Glob,
-    index::{Entry, InOrder, Index, Matches},
+    Context,
+    index::{Entry, InOrder, Index, Matches, Scope},
     pattern::{Pattern, Suffix, registry_to_match},
     template::Groups,
 };
@@ -50,7 +50,7 @@ impl MatcherBuilder {
         }
     }
 
-    pub(crate) fn pattern(&mut self, pattern: &Pattern, namespaces: Option<&[Glob]>, rule: u32) {
+    pub(crate) fn pattern(&mut self, pattern: &Pattern, scope: Scope<'_>, rule: u32) {
         let detail = match pattern.suffix() {
             Some(suffix) => {
                 self.suffixes.push(suffix.clone());
@@ -58,13 +58,12 @@ impl MatcherBuilder {
             }
             None => Entry::NOTHING,
         };
-        self.index
-            .insert(pattern.segments(), namespaces, Entry { rule, detail });
+        self.index.insert(pattern.segments(), scope, Entry { rule, detail });
     }
 
-    pub(crate) fn everything(&mut self, namespaces: Option<&[Glob]>, rule: u32) {
+    pub(crate) fn everything(&mut self, scope: Scope<'_>, rule: u32) {
         self.index.insert_for_all(
-            namespaces,
+            scope,
             Entry {
                 rule,
                 detail: Entry::NOTHING,
@@ -97,9 +96,9 @@ impl MatcherBuilder {
 }
 
 impl Matcher {
-    /// Finds all that matches the image, to be gone through in order by [`Found::rules`].
-    pub(crate) fn find<'i>(&'i self, image: &Reference<'_>, namespace: &str, found: &mut Found<'i>) {
-        self.index.matches(image, namespace, &mut found.lists);
+    /// Finds all that matches the image and may be for this context, to be gone through in order by [`Found::rules`].
+    pub(crate) fn find<'i>(&'i self, image: &Reference<'_>, context: Option<&Context<'_>>, found: &mut Found<'i>) {
+        self.index.matches(image, context, &mut found.lists);
         if let Some(regexes) = &self.regexes {
             let matched = regexes.matches(&text_to_match(image));
             found
@@ -108,10 +107,10 @@ impl Matcher {
         }
     }
 
-    /// Whether anything matches.
+    /// Whether anything matches, of what is for all contexts.
     pub(crate) fn matches(&self, image: &Reference<'_>) -> bool {
         let mut found = Found::default();
-        self.find(image, "", &mut found);
+        self.find(image, None, &mut found);
         found.rules(self, image).next().is_some()
     }
 }

@@ -345,6 +345,14 @@ impl Suffix {
 
 /// Whether some list of segments matches both. Exact, by the product of the two automata.
 pub(crate) fn segments_intersect(left: &[Segment], right: &[Segment]) -> bool {
+    // Up to the first `**` of either, segments stand opposite each other.
+    let mut opposite = left
+        .iter()
+        .zip(right)
+        .take_while(|(l, r)| **l != Segment::Deep && **r != Segment::Deep);
+    if !opposite.all(|(l, r)| l.intersects(r)) {
+        return false;
+    }
     // row[j]: left[..i] and right[..j] can match the same text.
     let mut row = vec![false; right.len() + 1];
     for i in 0..=left.len() {

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::{
     Action, Glob, Matching, Mode, Pattern, Rule, Segment,
-    index::{Entry, Index},
+    index::{Entry, Index, Scope},
     selector::LabelSelector,
 };
 
@@ -27,15 +27,16 @@ pub(crate) fn shadowed(rules: &[&Rule]) -> Vec<(usize, usize)> {
         if decides(rule) {
             let rule = u32::try_from(place).unwrap_or(u32::MAX);
             let entry = Entry { rule, detail: 0 };
-            let namespaces = matching.namespaces.as_deref();
+            // Selectors have an index of their own.
+            let scope = matching.namespaces.as_deref().map_or(Scope::All, Scope::Namespaces);
             let index = indices.entry(selectors(matching)).or_insert_with(Index::new);
             match patterns {
-                None if matching.images.is_none() => index.insert_for_all(namespaces, entry),
+                None if matching.images.is_none() => index.insert_for_all(scope, entry),
                 // Regular expressions: what else they match is not known.
                 None => {}
                 Some(patterns) => {
                     for pattern in patterns {
-                        index.insert(pattern.segments(), namespaces, entry);
+                        index.insert(pattern.segments(), scope, entry);
                     }
                 }
             }
@@ -84,8 +85,7 @@ fn candidates<'i>(
         .take(MOST_CANDIDATES)
 }
 
-/// So many earlier rules are compared with each rule: more only where hundreds differ in nothing but namespaces with a `*`,
-/// or in what they except.
+/// So many earlier rules are compared with each rule: there are more only where dozens differ in nothing but what they except.
 const MOST_CANDIDATES: usize = 64;
 
 /// A rule that replicates does so even where another decides, and one without an action decides nothing anyway.

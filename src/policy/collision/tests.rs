@@ -187,6 +187,7 @@ proptest! {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the numbers are for people")]
 #[ignore = "tells how often sound rules are refused; the number is for people"]
 fn refusals_without_need() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};

@@ -4,6 +4,7 @@ use crate::{
     document::{Path, Problem},
     policy::{
         Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rewrite, Rule, Segment, Template,
+        index::Scope,
         matcher::MatcherBuilder,
         selector::LabelSelector,
         spec::{ImageMatch, MatchSpec, PullSpec, RewriteSpec, RuleSpec, Warn},
@@ -222,7 +223,7 @@ fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matchi
             let mut builder = MatcherBuilder::new();
             for test in &tests {
                 match test {
-                    ImageTest::Pattern(pattern) => builder.pattern(pattern, None, 0),
+                    ImageTest::Pattern(pattern) => builder.pattern(pattern, Scope::All, 0),
                     ImageTest::Regex(regex) => builder.regex(regex, 0),
                 }
             }

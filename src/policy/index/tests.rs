@@ -1,12 +1,20 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::pattern::Pattern;
+use crate::policy::{glob::Glob, pattern::Pattern};
 
 fn matching(index: &Index, image: &str, namespace: &str) -> Vec<u32> {
     let reference = Reference::parse(image).unwrap();
     let mut found = Matches::new();
-    index.matches(&reference, namespace, &mut found);
+    let none = BTreeMap::new();
+    let context = Context {
+        namespace,
+        namespace_labels: &none,
+        pod_labels: &none,
+    };
+    index.matches(&reference, Some(&context), &mut found);
     let mut rules: Vec<u32> = InOrder::new(&mut found).map(|entry| entry.rule).collect();
     rules.dedup();
     rules
@@ -17,7 +25,7 @@ fn index_of(patterns: &[Pattern]) -> Index {
     for (rule, pattern) in patterns.iter().enumerate() {
         index.insert(
             pattern.segments(),
-            None,
+            Scope::All,
             Entry {
                 rule: rule as u32,
                 detail: Entry::NOTHING,
@@ -56,7 +64,7 @@ fn rules_of_one_namespace_are_found_by_its_name() {
         let namespaces = [Glob::new(&format!("team-{rule}"))];
         index.insert(
             everything.segments(),
-            Some(&namespaces),
+            Scope::Namespaces(&namespaces),
             Entry {
                 rule,
                 detail: Entry::NOTHING,
@@ -65,7 +73,7 @@ fn rules_of_one_namespace_are_found_by_its_name() {
     }
     index.insert(
         everything.segments(),
-        Some(&[Glob::new("team-7*")]),
+        Scope::Namespaces(&[Glob::new("team-7*")]),
         Entry {
             rule: 1000,
             detail: Entry::NOTHING,
