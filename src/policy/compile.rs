@@ -1,6 +1,6 @@
 //! From texts to a [`PolicySet`], or to everything that is wrong with them.
 
-mod rule;
+pub(super) mod rule;
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use super::{
     Action, ImageTest, PolicySet, PresetChoice, Rule, Settings,
     collision::collisions,
-    index::{Entry, Index},
+    index::{Entry, Index, Scope},
     matcher::{MAX_REGEXES, MatcherBuilder},
     preset,
     shadow::shadowed,
@@ -62,6 +62,8 @@ enum Class {
 #[derive(Default)]
 struct Compiler {
     documents: Vec<Document>,
+    /// The names of `documents`, each with the place of the first that has it.
+    policies: HashMap<String, usize>,
     drafts: Vec<Draft>,
     diagnostics: Vec<Diagnostic>,
     shapes: Shapes,
@@ -161,7 +163,7 @@ impl Compiler {
                     .hint("write lower-case letters, digits, - and ., beginning and ending with a letter or digit, 253 at most"),
             );
         }
-        if let Some(other) = self.documents.iter().find(|other| other.policy == name) {
+        if let Some(other) = self.policies.get(&name).map(|place| &self.documents[*place]) {
             let preset = preset::find(&name).is_some() || name == BUILT_IN;
             problems.push(
                 Problem::error(
@@ -217,7 +219,7 @@ impl Compiler {
                 .push(whole("policies.presets".to_owned(), message, hint));
         };
         let source = Source::new(format!("preset {}", preset.name), preset.text);
-        if self.documents.iter().any(|other| other.policy == preset.name) {
+        if self.policies.contains_key(preset.name) {
             let message = format!("the preset `{}` is chosen twice", preset.name);
             return self.diagnostics.push(whole(
                 "policies.presets".to_owned(),
@@ -347,6 +349,9 @@ impl Compiler {
             );
         }
         self.report(&document.source, Some(&document.node), problems);
+        self.policies
+            .entry(document.policy.clone())
+            .or_insert(self.documents.len());
         self.documents.push(document);
     }
 
@@ -377,20 +382,12 @@ impl Compiler {
     fn cross_check(&mut self) {
         let rules: Vec<&Rule> = self.drafts.iter().map(|draft| &draft.rule).collect();
         let mut found: Vec<(usize, Problem)> = Vec::new();
-        let regexes = |rule: &Rule| {
-            rule.matching
-                .images
-                .iter()
-                .flatten()
-                .filter(|test| matches!(test, ImageTest::Regex(_)))
-                .count()
-        };
         let mut total = 0;
         for (place, rule) in rules.iter().enumerate() {
             let before = total;
-            total += regexes(rule);
+            total += rule.matching.regexes();
             if before <= MAX_REGEXES && total > MAX_REGEXES {
-                let path = self.path(place).key("match").key("images");
+                let path = self.path(place).key("match");
                 let message = format!("there are more than {MAX_REGEXES} regular expressions");
                 found.push((
                     place,
@@ -443,7 +440,7 @@ impl Compiler {
             } else {
                 "put {repository} into it, let the rules match different images, or say `sharedTarget: true` if the images are the same"
             };
-            let path = self.path(place).key("rewrite");
+            let path = self.template_path(place, template);
             found.push((place, Problem::error("shared-target", path, message).hint(hint)));
         }
         for (place, problem) in found {
@@ -468,14 +465,14 @@ impl Compiler {
             }
         };
         for (number, rule) in (0u32..).zip(&rules) {
-            let namespaces = rule.matching.namespaces.as_deref();
+            let scope = Scope::of(&rule.matching);
             match &rule.matching.images {
-                None => images.everything(namespaces, number),
+                None => images.everything(scope, number),
                 Some(tests) => {
                     for test in tests {
                         match test {
                             ImageTest::Pattern(pattern) => {
-                                images.pattern(pattern, namespaces, number);
+                                images.pattern(pattern, scope, number);
                                 pattern.literal_registry().into_iter().for_each(&mut know);
                             }
                             ImageTest::Regex(regex) => images.regex(regex, number),
@@ -487,7 +484,7 @@ impl Compiler {
                 for (detail, template) in (0u32..).zip(&rewrite.to) {
                     know(template.registry());
                     for names in template.prefix_patterns() {
-                        targets.insert(&names, None, Entry { rule: number, detail });
+                        targets.insert(&names, Scope::All, Entry { rule: number, detail });
                     }
                 }
             }
@@ -526,6 +523,20 @@ impl Compiler {
 
     fn path(&self, place: usize) -> Path {
         Path::root().key("spec").key("rules").index(self.drafts[place].index)
+    }
+
+    /// Where the draft's template was written.
+    fn template_path(&self, place: usize, template: usize) -> Path {
+        let rewrite = self.path(place).key("rewrite");
+        let listed = rewrite.clone().key("to").index(template);
+        let node = self
+            .documents
+            .get(self.drafts[place].document)
+            .map(|document| &document.node);
+        match node.and_then(|node| node.at(&listed)) {
+            Some(_) => listed,
+            None => rewrite.key("prefix"),
+        }
     }
 
     fn file(&self, draft: &Draft) -> Option<usize> {
