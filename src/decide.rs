@@ -335,6 +335,18 @@ fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> 
 }
 
 impl PolicySet {
+    /// An image that no rule was asked about.
+    pub(crate) fn left(&self, outcome: Outcome) -> Decision<'_> {
+        Decision {
+            outcome,
+            rule: None,
+            target: None,
+            pull: self.untouched(),
+            warn_mutable_tag: false,
+            observed: SmallVec::new(),
+        }
+    }
+
     /// For images that are left: only the managed pull secret may be due.
     pub(crate) fn untouched(&self) -> PullChange<'_> {
         PullChange {

@@ -5,11 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::{Old, Scope};
+use super::{Judged, Old, Scope};
 use crate::{
-    decide::{Decision, Outcome},
-    policy::{Context, PullPolicy},
-    reference::Reference,
     review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
 };
@@ -20,12 +17,10 @@ const MOST_ANNOTATION_BYTES: usize = 256 << 10;
 
 /// Changes to a Pod.
 pub(super) struct Changes<'p, 'a> {
-    scope: &'p Scope<'p, 'a>,
+    scope: Scope<'p, 'a>,
     pod: &'p PodView<'a>,
     snapshot: &'p Snapshot,
     patch: Patch,
-    /// Secrets that are needed, each once, and whether it is to be added.
-    secrets: SmallVec<[(&'p str, bool); 2]>,
     rewritten: SmallVec<[Rewritten<'p>; 4]>,
 }
 
@@ -42,70 +37,19 @@ struct SecretName<'p> {
 }
 
 impl<'p, 'a> Changes<'p, 'a> {
-    pub(super) fn new(scope: &'p Scope<'p, 'a>, pod: &'p PodView<'a>, snapshot: &'p Snapshot) -> Self {
+    pub(super) fn new(scope: Scope<'p, 'a>, pod: &'p PodView<'a>, snapshot: &'p Snapshot) -> Self {
         Self {
             scope,
             pod,
             snapshot,
             patch: Patch::default(),
-            secrets: SmallVec::new(),
             rewritten: SmallVec::new(),
         }
     }
 
-    /// Takes a decision in. A rewrite that needs a Secret which the Pod lacks and cannot be given turns into [`Outcome::NoCredential`].
-    ///
-    /// # Errors
-    ///
-    /// The name of that Secret.
-    pub(super) fn image(
-        &mut self,
-        slot: &'p ImageSlot<'a>,
-        reference: &Reference<'_>,
-        decision: &mut Decision<'p>,
-        context: &Context<'_>,
-    ) -> Result<(), &'p str> {
-        if decision.outcome == Outcome::Denied {
-            return Ok(());
-        }
-        let covered = |reference: &Reference<'_>| {
-            self.snapshot
-                .credentials
-                .cover(reference, context.namespace, context.namespace_labels)
-        };
-        // Targets were checked when they were made.
-        let has_credential = match decision.target.as_deref() {
-            Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
-            None => covered(reference),
-        };
-        let settings = self.snapshot.policies.settings();
-        let managed = (has_credential && decision.pull.inject).then_some(&*settings.pull_secret);
-        let pull = decision.pull;
-        let needed = pull
-            .secrets
-            .iter()
-            .chain(pull.common_secrets)
-            .map(|secret| &**secret)
-            .chain(managed);
-        match self.scope {
-            Scope::Create => {
-                for secret in needed {
-                    // The Pod's own list may be long: it is asked once for each Secret, not for each image.
-                    if !self.secrets.iter().any(|(known, _)| *known == secret) {
-                        self.secrets.push((secret, !self.pod.pull_secrets.contains(secret)));
-                    }
-                }
-            }
-            Scope::Update(old) | Scope::Ephemeral(old) if decision.outcome == Outcome::Rewritten => {
-                if let Some(missing) = needed.into_iter().find(|secret| !old.pod.pull_secrets.contains(secret)) {
-                    decision.outcome = Outcome::NoCredential;
-                    decision.target = None;
-                    return Err(missing);
-                }
-            }
-            Scope::Update(_) | Scope::Ephemeral(_) => {}
-        }
-        if let (Some(target), Some(rule)) = (&decision.target, decision.rule) {
+    /// Takes in what becomes of an image.
+    pub(super) fn image(&mut self, slot: &'p ImageSlot<'a>, judged: &Judged<'p>) {
+        if let (Some(target), Some(rule)) = (&judged.decision.target, judged.decision.rule) {
             self.patch.replace(
                 Pointer::Element(slot.kind.list(), slot.index, slot.kind.image_path()),
                 target,
@@ -118,29 +62,19 @@ impl<'p, 'a> Changes<'p, 'a> {
                 rule,
             });
         }
-        // The pull policy of a Pod that exists cannot be changed: see `finish`.
-        if !matches!(self.scope, Scope::Update(_)) {
-            let present = slot.pull_policy.as_deref();
-            // The author named a registry that Waypost keeps a credential for: it is pulled as if Waypost had.
-            let named = decision.outcome == Outcome::Unmatched && has_credential && present != Some("Never");
-            if named && decision.pull.policy.is_none() {
-                decision.pull.policy = Some(settings.pull_policy).filter(|policy| *policy != PullPolicy::Unchanged);
-            }
-            if let Some(policy) = decision.pull.policy_for(present) {
-                self.patch.add(
-                    Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path()),
-                    policy,
-                );
-            }
+        if let Some(policy) = judged.pull_policy {
+            self.patch.add(
+                Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path()),
+                policy,
+            );
         }
-        Ok(())
     }
 
-    /// Writes the patch.
-    pub(super) fn finish(mut self, answer: &mut Answer) {
+    /// Writes the patch. `secrets` are appended to those of a Pod that is new.
+    pub(super) fn finish(mut self, secrets: &[&str], answer: &mut Answer) {
         match self.scope {
             Scope::Create => {
-                self.add_secrets();
+                self.add_secrets(secrets);
                 self.annotate(answer);
             }
             Scope::Update(old) => {
@@ -153,19 +87,18 @@ impl<'p, 'a> Changes<'p, 'a> {
     }
 
     /// Appends, never replaces.
-    fn add_secrets(&mut self) {
-        let present = &self.pod.pull_secrets;
-        let missing = self.secrets.iter().filter(|(_, missing)| *missing);
-        let missing: SmallVec<[SecretName<'_>; 2]> = missing.map(|(name, _)| SecretName { name }).collect();
-        if missing.is_empty() || present.unusable {
+    fn add_secrets(&mut self, secrets: &[&str]) {
+        if secrets.is_empty() {
             return;
         }
-        if present.present {
-            for secret in &missing {
-                self.patch.add(Pointer::Plain("/spec/imagePullSecrets/-"), secret);
+        if self.pod.pull_secrets.present {
+            for name in secrets {
+                self.patch
+                    .add(Pointer::Plain("/spec/imagePullSecrets/-"), SecretName { name });
             }
         } else {
-            self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &missing[..]);
+            let names: SmallVec<[SecretName<'_>; 2]> = secrets.iter().map(|name| SecretName { name }).collect();
+            self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &names[..]);
         }
     }
 
