@@ -1,6 +1,7 @@
 //! From texts to a [`PolicySet`], or to everything that is wrong with them.
 
 pub(super) mod rule;
+mod salvage;
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
@@ -87,6 +88,26 @@ struct Draft {
     index: usize,
 }
 
+/// A rule as it is written.
+struct Numbered {
+    /// Its place in the document's list.
+    index: usize,
+    spec: RuleSpec,
+    /// Whether it is all that was written.
+    whole: bool,
+}
+
+impl Numbered {
+    fn all(specs: Vec<RuleSpec>) -> Vec<Self> {
+        let number = |(index, spec)| Self {
+            index,
+            spec,
+            whole: true,
+        };
+        specs.into_iter().enumerate().map(number).collect()
+    }
+}
+
 #[derive(Default)]
 struct Shapes {
     policy: OnceCell<check::Shape>,
@@ -134,7 +155,7 @@ impl Compiler {
                 "empty-file",
                 "there is no policy in this file",
             );
-            warning.hint = Some("delete it, or write a policy: `waypost check --help` has an example".to_owned());
+            warning.hint = Some("delete it, or write a policy into it".to_owned());
             self.diagnostics.push(warning);
         }
     }
@@ -144,18 +165,21 @@ impl Compiler {
             .shapes
             .policy
             .get_or_init(|| check::Shape::from_schema(&spec::schema::<PolicyDocument>()));
-        let problems = shape.check(&node);
-        let sound = problems.is_empty();
-        self.report(source, Some(&node), problems);
-        if !sound {
-            return;
-        }
-        let document: PolicyDocument = match node.decode() {
-            Ok(document) => document,
-            Err(error) => return self.report(source, Some(&node), vec![error.into()]),
+        let mut problems = shape.check(&node);
+        let (name, rules) = match problems.is_empty().then(|| node.decode::<PolicyDocument>()) {
+            Some(Ok(document)) => (document.metadata.name, Numbered::all(document.spec.rules)),
+            Some(Err(error)) => return self.report(source, Some(&node), vec![error.into()]),
+            None => {
+                let name = node
+                    .get("metadata")
+                    .and_then(|metadata| metadata.get("name"))
+                    .and_then(Node::as_str);
+                let rules = salvage::rules(&node, &problems);
+                self.report(source, Some(&node), std::mem::take(&mut problems));
+                let Some(name) = name else { return };
+                (name.to_owned(), rules)
+            }
         };
-        let mut problems = Vec::new();
-        let name = document.metadata.name;
         let path = Path::root().key("metadata").key("name");
         if !valid_policy_name(&name) {
             problems.push(
@@ -196,7 +220,7 @@ impl Compiler {
                 policy: name,
             },
             Class::Policy,
-            document.spec.rules,
+            rules,
             false,
         );
     }
@@ -306,14 +330,14 @@ impl Compiler {
             node,
             policy: document.metadata.name,
         };
-        self.rules(document_of, class, document.spec.rules, exempting);
+        self.rules(document_of, class, Numbered::all(document.spec.rules), exempting);
     }
 
-    fn rules(&mut self, document: Document, class: Class, specs: Vec<RuleSpec>, only_keeps: bool) {
+    fn rules(&mut self, document: Document, class: Class, specs: Vec<Numbered>, only_keeps: bool) {
         let base = Path::root().key("spec").key("rules");
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut problems = Vec::new();
-        for (index, spec) in specs.into_iter().enumerate() {
+        for Numbered { index, spec, whole } in specs {
             let path = base.clone().index(index);
             if let Some(first) = names.get(&spec.name) {
                 problems.push(
@@ -334,7 +358,17 @@ impl Compiler {
                         .hint("write `keep: {}`"),
                 );
             }
-            if let Some(rule) = rule::build(&document.policy, spec, &path, &mut problems) {
+            let before = problems.len();
+            let rule = rule::build(&document.policy, spec, &path, &mut problems);
+            if !whole {
+                let found = problems.split_off(before);
+                problems.extend(
+                    found
+                        .into_iter()
+                        .filter(|problem| !rule::MISSING.contains(&problem.code)),
+                );
+            }
+            if let Some(rule) = rule.filter(|_| whole) {
                 self.drafts.push(Draft {
                     class,
                     rule,
@@ -343,7 +377,8 @@ impl Compiler {
                 });
             }
         }
-        if names.is_empty() {
+        let rules = document.node.at(&base).map(|rules| &rules.value);
+        if matches!(rules, Some(document::Value::Sequence(items)) if items.is_empty()) {
             problems.push(
                 Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
             );
@@ -371,7 +406,7 @@ impl Compiler {
         self.cross_check();
         let failed = self.diagnostics.iter().any(Diagnostic::is_error);
         let set = if failed { None } else { self.assemble(settings) };
-        self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
+        sort(&mut self.diagnostics);
         Compiled {
             set,
             diagnostics: self.diagnostics,
@@ -542,6 +577,19 @@ impl Compiler {
     fn file(&self, draft: &Draft) -> Option<usize> {
         self.documents.get(draft.document).map(|document| document.file)
     }
+}
+
+/// Errors before warnings, file by file, from the top of each to its end: as people mend them.
+fn sort(diagnostics: &mut [Diagnostic]) {
+    let mut files: HashMap<String, usize> = HashMap::new();
+    for diagnostic in diagnostics.iter() {
+        let next = files.len();
+        files.entry(diagnostic.source.clone()).or_insert(next);
+    }
+    diagnostics.sort_by_key(|diagnostic| {
+        let place = diagnostic.spot.as_ref().map(|spot| (spot.line, spot.column));
+        (!diagnostic.is_error(), files.get(&diagnostic.source).copied(), place)
+    });
 }
 
 /// The values that a preset declares, read before the rest of it can be checked.

@@ -105,6 +105,9 @@ pub(super) fn valid_label(name: &str) -> bool {
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
+/// The codes of problems that are about something missing.
+pub(super) const MISSING: [&str; 2] = ["no-action", "no-target"];
+
 /// What the user is told when the rule does not say.
 const DENIED: &str = "this image may not be used here";
 
