@@ -16,13 +16,20 @@ pub(super) fn rules(document: &Node, problems: &[Problem]) -> Vec<Numbered> {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     let places: Vec<(usize, &[PathSegment])> = errors.filter_map(|problem| within_rule(&problem.path)).collect();
     let readable = rules.items().iter().enumerate().filter_map(|(index, rule)| {
-        let mut rule = rule.clone();
-        let mut whole = true;
-        for (_, place) in places.iter().filter(|(number, _)| *number == index) {
-            whole = false;
-            remove(&mut rule, place);
-        }
-        let spec: RuleSpec = rule.decode().ok()?;
+        let places: Vec<&[PathSegment]> = places
+            .iter()
+            .filter(|(number, _)| *number == index)
+            .map(|(_, place)| *place)
+            .collect();
+        // A key without which what holds it cannot be read takes that along: a selector without one of its operators.
+        let spec = [usize::MAX, 2, 1].into_iter().find_map(|depth| {
+            let mut rule = rule.clone();
+            places
+                .iter()
+                .for_each(|place| remove(&mut rule, &place[..depth.min(place.len())]));
+            rule.decode::<RuleSpec>().ok()
+        })?;
+        let whole = places.is_empty();
         Some(Numbered { index, spec, whole })
     });
     readable.collect()
