@@ -2,6 +2,8 @@
 
 mod explain;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use smallvec::SmallVec;
 
 pub use self::explain::{Explanation, Tried, Verdict, explain};
@@ -11,7 +13,8 @@ use crate::{
 };
 
 /// What became of an image. The list is closed: metrics, `explain`, Events and logs have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Pulled from somewhere else.
     Rewritten,
