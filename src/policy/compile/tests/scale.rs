@@ -104,6 +104,28 @@ fn ten_thousand_rules() {
             policy(|n| format!("match: {{images: ['docker.io/org-{n}/*:latest']}}, deny: {{}}")),
         ),
     ];
+    let mut cases = cases;
+    let policies: String = (0..RULES)
+        .map(|n| {
+            format!(
+                "---\napiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p{n}}}\nspec: {{rules: [{{name: r, match: {{images: ['docker.io/org-{n}/**']}}, keep: {{}}}}]}}\n"
+            )
+        })
+        .collect();
+    let sources = vec![Source::new("policies.yaml", policies)];
+    cases.push((
+        "policies",
+        Input {
+            sources,
+            ..Input::default()
+        },
+    ));
+    cases.push((
+        "collisions",
+        policy(|n| format!("match: {{images: ['docker.io/org-{n}/**']}}, rewrite: {{to: ['r.io/{{name}}']}}")),
+    ));
+    let same = "match: {images: ['docker.io/**']}, keep: {}".to_owned();
+    cases.push(("the same rule", policy(move |_| same.clone())));
     let image = Reference::parse("docker.io/org-9999/app:1.2").unwrap();
     let none = BTreeMap::new();
     let labels = BTreeMap::from([("app".to_owned(), "a9999".to_owned())]);
@@ -125,7 +147,12 @@ fn ten_thousand_rules() {
         let compiled = compile(&input);
         let whole = start.elapsed();
         let Some(set) = compiled.set else {
-            println!("{name}: {}", compiled.diagnostics[0].message);
+            let (count, first) = (compiled.diagnostics.len(), &compiled.diagnostics[0].message);
+            println!(
+                "{name:<42} {:>9} {:>9.1} {count} problems: {first}",
+                "",
+                whole.as_secs_f64() * 1e3
+            );
             continue;
         };
         let mut outcome = None;
