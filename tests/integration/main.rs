@@ -5,4 +5,6 @@
     reason = "clippy.toml excepts test functions, not the functions that they share"
 )]
 
+mod mutated_reviews;
 mod reference_conformance;
+mod support;
