@@ -174,7 +174,7 @@ fn any_rule() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>, bo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn what_is_not_refused_gives_no_two_images_one_name(specs in prop::collection::vec(any_rule(), 1..4)) {

@@ -7,25 +7,28 @@ impl Template {
     /// The canonical names that this template sends to `name` (a registry and repository), likeliest first. `registry` is the one that
     /// the rule's images have, for a template that does not say it.
     pub(crate) fn sources(&self, name: &str, registry: Option<&str>, fixed: Option<&str>) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut search = Search {
+            found: Vec::new(),
+            steps: MOST_STEPS,
+        };
         let mut bound = Bound {
             registry,
             repository: fixed,
             namespace: None,
             name: None,
         };
-        self.invert(0, name, &mut bound, &mut found);
-        found
+        self.invert(0, name, &mut bound, &mut search);
+        search.found
     }
 
-    fn invert<'a>(&'a self, piece: usize, rest: &'a str, bound: &mut Bound<'a>, found: &mut Vec<String>) {
-        // A template has few variables, but a hostile name many slashes: enough is enough.
-        if found.len() >= 4 {
+    fn invert<'a>(&'a self, piece: usize, rest: &'a str, bound: &mut Bound<'a>, search: &mut Search) {
+        if search.found.len() >= MOST_SOURCES || search.steps == 0 {
             return;
         }
+        search.steps -= 1;
         let Some(current) = self.pieces.get(piece) else {
             if rest.is_empty() {
-                found.extend(bound.source());
+                search.found.extend(bound.source());
             }
             return;
         };
@@ -39,7 +42,7 @@ impl Template {
                     _ => literal,
                 };
                 if let Some(rest) = rest.strip_prefix(literal) {
-                    self.invert(piece + 1, rest, bound, found);
+                    self.invert(piece + 1, rest, bound, search);
                 }
                 return;
             }
@@ -66,11 +69,22 @@ impl Template {
                 continue;
             }
             *slot = Some(&rest[..end]);
-            self.invert(piece + 1, &rest[end..], bound, found);
+            self.invert(piece + 1, &rest[end..], bound, search);
             *bound.slot(variable) = before;
         }
     }
 }
+
+/// What an inversion has found, and how much longer it may go on: with variables that nothing divides, a name has many sources.
+struct Search {
+    found: Vec<String>,
+    steps: u32,
+}
+
+const MOST_SOURCES: usize = 4;
+
+/// More than any template with slashes between its variables takes, for the longest name.
+const MOST_STEPS: u32 = 4096;
 
 /// What an inversion has found for each variable so far.
 struct Bound<'a> {
