@@ -137,6 +137,12 @@ impl PullSecrets<'_> {
     }
 }
 
+impl<'a> FromIterator<(Cow<'a, str>, Cow<'a, str>)> for StrMap<'a> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
 impl Labels for StrMap<'_> {
     fn value(&self, key: &str) -> Option<&str> {
         self.0
@@ -428,7 +434,7 @@ impl<'de> Read<'de> for Annotations<'de> {
 type Text<'a> = Lenient<Cow<'a, str>>;
 
 /// The kubelet sets it on the mirrors of static Pods.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The annotation with the rules that decided.
 pub(crate) const RULES: &str = "waypost.dev/rules";
