@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 pub(crate) use self::judge::{Judge, Judged};
@@ -96,7 +97,8 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
 
 /// Decides on a review that has been read.
 pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) -> Answer {
-    let Some((scope, pod)) = Scope::of(review) else {
+    let old = review.old_object.as_ref().map(Old::new);
+    let Some((scope, pod)) = Scope::of(review, old.as_ref()) else {
         return Answer::default();
     };
     let namespace_labels = snapshot.namespace_labels(&review.namespace);
@@ -108,7 +110,9 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         let Some(judged) = judge.image(slot) else {
             continue;
         };
-        denials.extend(judged.denial(snapshot, slot));
+        if denials.len() < MOST_DENIALS {
+            denials.extend(judged.denial(snapshot, slot));
+        }
         changes.image(slot, &judged);
         tell(snapshot, slot, &judged, &mut answer);
         count(snapshot, &judged, observer);
@@ -120,7 +124,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         answer.denied = Some(denials.join("; "));
         return answer;
     }
-    changes.finish(judge.secrets(), &mut answer);
+    changes.finish(&judge.secrets(), &mut answer);
     answer
 }
 
@@ -130,19 +134,27 @@ pub(crate) enum Scope<'r, 'a> {
     /// A new Pod: everything.
     Create,
     /// A Pod that exists: images that changed.
-    Update(&'r PodView<'a>),
+    Update(&'r Old<'r, 'a>),
     /// A new ephemeral container in a Pod that exists: that alone. The API server resets everything else.
-    Ephemeral(&'r PodView<'a>),
+    Ephemeral(&'r Old<'r, 'a>),
+}
+
+/// A Pod as it is stored.
+#[derive(Debug)]
+pub(crate) struct Old<'r, 'a> {
+    pod: &'r PodView<'a>,
+    /// Where each of its images is. A search would do for any sane Pod; thousands of containers in both must not cost the square.
+    slots: HashMap<(SlotKind, &'r str), usize>,
 }
 
 impl<'r, 'a> Scope<'r, 'a> {
     /// The scope and the Pod; none where there is nothing to do.
-    fn of(review: &'r Review<'a>) -> Option<(Self, &'r PodView<'a>)> {
+    fn of(review: &'r Review<'a>, old: Option<&'r Old<'r, 'a>>) -> Option<(Self, &'r PodView<'a>)> {
         let pod = review.object.as_ref().filter(|_| review.is_pod)?;
         let scope = match (review.operation, &*review.subresource) {
             (Operation::Create, "") => Self::Create,
-            (Operation::Update, "") => Self::Update(review.old_object.as_ref()?),
-            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(review.old_object.as_ref()?),
+            (Operation::Update, "") => Self::Update(old?),
+            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(old?),
             _ => return None,
         };
         Some((scope, pod))
@@ -152,20 +164,30 @@ impl<'r, 'a> Scope<'r, 'a> {
     fn decides_on(self, slot: &ImageSlot<'_>) -> bool {
         match self {
             Self::Create => true,
-            Self::Update(old) => old
-                .slot(slot.kind, &slot.name)
-                .is_none_or(|old| old.image != slot.image),
-            Self::Ephemeral(old) => {
-                slot.kind == SlotKind::EphemeralContainer && old.slot(slot.kind, &slot.name).is_none()
-            }
+            Self::Update(old) => old.slot(slot).is_none_or(|old| old.image != slot.image),
+            Self::Ephemeral(old) => slot.kind == SlotKind::EphemeralContainer && old.slot(slot).is_none(),
         }
+    }
+}
+
+impl<'r, 'a> Old<'r, 'a> {
+    fn new(pod: &'r PodView<'a>) -> Self {
+        let slots = pod.slots.iter().enumerate();
+        let slots = slots.map(|(place, slot)| ((slot.kind, &*slot.name), place)).collect();
+        Self { pod, slots }
+    }
+
+    /// The slot of the same kind and name.
+    fn slot(&self, slot: &ImageSlot<'_>) -> Option<&'r ImageSlot<'a>> {
+        let place = self.slots.get(&(slot.kind, &*slot.name))?;
+        self.pod.slots.get(*place)
     }
 }
 
 /// What the user and the audit log are told of an image.
 fn tell(snapshot: &Snapshot, slot: &ImageSlot<'_>, judged: &Judged<'_>, answer: &mut Answer) {
     for warning in judged.warnings(snapshot, slot) {
-        answer.warnings.push(format!("waypost: {warning}"));
+        answer.warn(format_args!("waypost: {warning}"));
     }
     for (rule, _, would) in judged.observed(snapshot, slot) {
         note(answer, "observed", format_args!("{rule} would {would}"));
@@ -206,6 +228,9 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
 
 /// An audit annotation gets nothing more once it has so many bytes.
 const MOST_AUDIT_BYTES: usize = 4096;
+
+/// The user is told of so many refused images: a Pod may have thousands.
+const MOST_DENIALS: usize = 10;
 
 fn count(snapshot: &Snapshot, judged: &Judged<'_>, observer: &dyn Observer) {
     let decision = &judged.decision;

@@ -108,11 +108,12 @@ pub fn decide<'s>(
     opted_out: bool,
 ) -> Decision<'s> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let mut walk = Walk {
         set,
         context,
         image,
+        pull_policy,
         rules: found.rules(set.images(), image).peekable(),
         observed: SmallVec::new(),
         under: Matches::new(),
@@ -145,7 +146,7 @@ pub fn decide<'s>(
         return walk.decided(outcome, None, None, set.untouched());
     };
     match set.rule(rule).action() {
-        Action::Rewrite(rewrite) if pull_policy == Some("Never") && !rewrite.preloaded => {
+        Action::Rewrite(rewrite) if leaves_never(rewrite, pull_policy) => {
             walk.decided(Outcome::PullNever, Some(rule), None, set.untouched())
         }
         Action::Rewrite(rewrite) => match rewrite.target(set.rule(rule).matching(), image) {
@@ -163,6 +164,7 @@ struct Walk<'w, 's, R: Iterator<Item = u32>> {
     set: &'s PolicySet,
     context: &'w Context<'w>,
     image: &'w Reference<'w>,
+    pull_policy: Option<&'w str>,
     /// The rules whose `images` match, in order.
     rules: std::iter::Peekable<R>,
     observed: SmallVec<[Observed; 1]>,
@@ -200,9 +202,12 @@ impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
                     .iter()
                     .flat_map(|entries| entries.iter())
                     .any(|entry| entry.rule == number);
+                if under_own || leaves_never(rewrite, self.pull_policy) {
+                    return;
+                }
                 match rewrite.target(rule.matching(), self.image) {
-                    Some(target) if !under_own => Would::Rewrite(target),
-                    _ => return,
+                    Some(target) => Would::Rewrite(target),
+                    None => return,
                 }
             }
             Action::Keep => Would::Keep,
@@ -314,12 +319,13 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
 /// The rule that decides on an image which is under no target.
 fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let rules = found.rules(set.images(), image).peekable();
     let mut walk = Walk {
         set,
         context,
         image,
+        pull_policy: None,
         rules,
         observed: SmallVec::new(),
         under: Matches::new(),

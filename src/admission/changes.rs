@@ -1,22 +1,19 @@
 //! What is changed of a Pod: collected image by image, written as one patch.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::{Judged, Scope};
+use super::{Judged, Old, Scope};
 use crate::{
-    review::{Answer, ImageSlot, Patch, PodView, Pointer, SlotKind},
+    review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
 };
 
 /// The API server refuses a Pod with more bytes of annotations:
 /// `TotalAnnotationSizeLimitB` in `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 const MOST_ANNOTATION_BYTES: usize = 256 << 10;
-
-/// The annotation with the rules that decided.
-const RULES: &str = "waypost.dev/rules";
 
 /// Changes to a Pod.
 pub(super) struct Changes<'p, 'a> {
@@ -107,9 +104,9 @@ impl<'p, 'a> Changes<'p, 'a> {
 
     /// What cannot be changed of a Pod that exists is put back where a manifest that is applied again would undo what admission set:
     /// the API server refuses anything else.
-    fn restore(&mut self, old: &PodView<'_>) {
+    fn restore(&mut self, old: &Old<'_, '_>) {
         for slot in &self.pod.slots {
-            let Some(old) = old.slot(slot.kind, &slot.name) else {
+            let Some(old) = old.slot(slot) else {
                 continue;
             };
             let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path());
@@ -119,7 +116,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 _ => {}
             }
         }
-        let (old, new) = (&old.pull_secrets, &self.pod.pull_secrets);
+        let (old, new) = (&old.pod.pull_secrets, &self.pod.pull_secrets);
         if old.names != new.names && !old.unusable && !new.unusable {
             let path = Pointer::Plain("/spec/imagePullSecrets");
             if old.present {
@@ -159,10 +156,9 @@ impl<'p, 'a> Changes<'p, 'a> {
             + RULES.len()
             + rules.len();
         if annotations.bytes + added > MOST_ANNOTATION_BYTES {
-            answer.warnings.push(
+            answer.warn(format_args!(
                 "waypost: the original images are not recorded: the Pod's annotations would become too large"
-                    .to_owned(),
-            );
+            ));
             return;
         }
         if annotations.present {
@@ -173,8 +169,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 self.patch.add(Pointer::Key("/metadata/annotations", RULES), &rules);
             }
         } else {
-            let mut all: std::collections::BTreeMap<&str, &str> =
-                originals.iter().map(|(key, value)| (&**key, *value)).collect();
+            let mut all: BTreeMap<&str, &str> = originals.iter().map(|(key, value)| (&**key, *value)).collect();
             all.insert(RULES, &rules);
             self.patch.add(Pointer::Plain("/metadata/annotations"), &all);
         }
@@ -183,22 +178,19 @@ impl<'p, 'a> Changes<'p, 'a> {
     /// `container=policy/rule`, sorted; entries of other reviews stay. A volume may have a container's name: `volume/name=…`.
     fn rules(&self) -> String {
         let present = self.pod.annotations.rules.as_deref().unwrap_or_default();
-        let mut entries: SmallVec<[(Cow<'_, str>, &str); 8]> = present
+        let mut entries: BTreeMap<Cow<'_, str>, &str> = present
             .split(',')
             .filter_map(|entry| entry.trim().split_once('='))
             .map(|(name, rule)| (name.into(), rule))
             .collect();
         for image in &self.rewritten {
-            let name: Cow<'_, str> = match image.kind {
+            let name = match image.kind {
                 SlotKind::Volume => format!("volume/{}", image.name).into(),
                 _ => image.name.into(),
             };
-            entries.retain(|(present, _)| *present != name);
-            entries.push((name, image.rule));
+            entries.insert(name, image.rule);
         }
-        entries.sort();
-        entries.dedup();
-        let texts: SmallVec<[String; 8]> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
+        let texts: Vec<String> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
         texts.join(",")
     }
 }

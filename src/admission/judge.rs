@@ -19,8 +19,8 @@ pub(crate) struct Judge<'p, 'a> {
     snapshot: &'p Snapshot,
     context: Context<'p>,
     opted_out: bool,
-    /// Secrets to add, each once.
-    secrets: SmallVec<[&'p str; 2]>,
+    /// Secrets that are needed, each once.
+    needed: SmallVec<[&'p str; 2]>,
 }
 
 /// What becomes of an image.
@@ -58,7 +58,7 @@ impl<'p, 'a> Judge<'p, 'a> {
             },
             opted_out: snapshot.policies.settings().opt_out_allowed
                 && (opts_out(&pod.labels) || opts_out(namespace_labels)),
-            secrets: SmallVec::new(),
+            needed: SmallVec::new(),
         }
     }
 
@@ -124,13 +124,13 @@ impl<'p, 'a> Judge<'p, 'a> {
         match self.scope {
             Scope::Create => {
                 for secret in needed {
-                    if !self.pod.pull_secrets.contains(secret) && !self.secrets.contains(&secret) {
-                        self.secrets.push(secret);
+                    if !self.needed.contains(&secret) {
+                        self.needed.push(secret);
                     }
                 }
             }
             Scope::Update(old) | Scope::Ephemeral(old) if decision.outcome == Outcome::Rewritten => {
-                if let Some(missing) = needed.into_iter().find(|secret| !old.pull_secrets.contains(secret)) {
+                if let Some(missing) = needed.into_iter().find(|secret| !old.pod.pull_secrets.contains(secret)) {
                     decision.outcome = Outcome::NoCredential;
                     decision.target = None;
                     judged.missing = Some(missing);
@@ -152,11 +152,12 @@ impl<'p, 'a> Judge<'p, 'a> {
     }
 
     /// The Secrets to append to the Pod's, those of all images judged so far; none where there is nothing that could be appended to.
-    pub(crate) fn secrets(&self) -> &[&'p str] {
-        if self.pod.pull_secrets.unusable {
-            return &[];
-        }
-        &self.secrets
+    ///
+    /// The Pod's own list may be long: it is asked once for each Secret, not for each image.
+    pub(crate) fn secrets(&self) -> SmallVec<[&'p str; 2]> {
+        let present = &self.pod.pull_secrets;
+        let needed = self.needed.iter().copied().filter(|_| !present.unusable);
+        needed.filter(|secret| !present.contains(secret)).collect()
     }
 }
 

@@ -37,10 +37,13 @@ fn snapshot_with(rules: &str, settings: Settings) -> Snapshot {
     }
 }
 
+/// Outcome, rule, registry before and after.
+type Counted = (&'static str, Option<String>, String, String);
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Seen {
-    images: RefCell<Vec<(&'static str, Option<String>, String, String)>>,
+    images: RefCell<Vec<Counted>>,
     reviews: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
@@ -577,7 +580,7 @@ fn what_is_counted() {
     ));
     respond(&snapshot, &serde_json::to_vec(&review).unwrap(), &seen).unwrap();
     let rule = |name: &str| Some(format!("p/{name}"));
-    let expected: Vec<(&str, Option<String>, String, String)> = vec![
+    let expected: Vec<Counted> = vec![
         ("rewritten", rule("hub"), "docker.io".into(), "r.io".into()),
         ("would_rewrite", rule("a"), "quay.io".into(), "a.io".into()),
         ("unmatched", None, "other".into(), "other".into()),
@@ -711,4 +714,27 @@ fn labels_select_pods() {
     let labels: BTreeMap<&str, &str> = BTreeMap::from([("app", "x")]);
     review["request"]["object"]["metadata"]["labels"] = json!(labels);
     assert_eq!(ask(&snapshot, &review).outcomes, ["rewritten"]);
+}
+
+#[test]
+fn a_pod_of_thousands_of_bad_images_gets_a_few_warnings() {
+    let containers: Vec<Value> = (0..5000)
+        .map(|number| json!({"name": format!("c{number}"), "image": "NOT/VALID"}))
+        .collect();
+    let answered = ask(&snapshot(HUB), &create(pod(json!({ "containers": containers }))));
+    assert_eq!(answered.response["warnings"].as_array().unwrap().len(), 32);
+    assert!(answered.warnings().ends_with("more to warn of"));
+    assert_eq!(answered.outcomes.len(), 5000);
+}
+
+#[test]
+fn a_label_is_found_among_many() {
+    let snapshot = snapshot("- {name: a, match: {podSelector: {matchLabels: {app: x}}}, rewrite: {prefix: r.io}}");
+    for (value, outcome) in [("x", "rewritten"), ("y", "unmatched")] {
+        let mut review = create(one("alpine"));
+        let mut labels: BTreeMap<String, &str> = (0..100).map(|number| (format!("label-{number}"), "x")).collect();
+        labels.insert("app".to_owned(), value);
+        review["request"]["object"]["metadata"]["labels"] = json!(labels);
+        assert_eq!(ask(&snapshot, &review).outcomes, [outcome]);
+    }
 }

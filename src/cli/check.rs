@@ -79,11 +79,12 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         Format::Text => {
             write_stdout(render::text(&compiled.diagnostics, stdout_colour()))?;
             if let Some(set) = &compiled.set {
-                let rules = set.rules().len();
-                write_stdout(format!(
-                    "{} works: {rules} rules in all, presets and built-in ones included\n",
-                    config.policies.dir.display()
-                ))?;
+                let (rules, dir) = (set.rules().len(), &config.policies.dir);
+                let of = "presets and built-in ones included";
+                write_stdout(match dir.exists() {
+                    true => format!("{} works: {rules} rules in all, {of}\n", dir.display()),
+                    false => format!("there is no {}: {rules} rules in all, {of}\n", dir.display()),
+                })?;
             }
         }
         Format::Json => write_stdout(render::json(&compiled.diagnostics))?,

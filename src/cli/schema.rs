@@ -95,4 +95,3 @@ impl Kind {
         format!("https://waypost.dev/schemas/v1alpha1/{}", self.file())
     }
 }
-

@@ -278,6 +278,8 @@ fn rule(number: usize) -> impl Strategy<Value = String> {
         "namespaces: ['a*'],",
         "exceptNamespaces: [a],",
         "podSelector: {matchLabels: {l: x}},",
+        "namespaceSelector: {matchLabels: {l: y}},",
+        "namespaces: ['*b', a],",
         "exceptImages: ['*/x/**'],",
     ]);
     let action = prop::sample::select(vec![
@@ -382,10 +384,15 @@ proptest! {
     }
 
     #[test]
-    fn explaining_finds_the_rule_that_decides(rules in policies(), image in image(), namespace in prop::sample::select(vec!["a", "ab", "b"])) {
+    fn explaining_finds_the_rule_that_decides(
+        rules in policies(),
+        image in image(),
+        namespace in prop::sample::select(vec!["a", "ab", "b"]),
+        label in prop::sample::select(vec!["x", "y"]),
+    ) {
         let Some(set) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
-        let none = BTreeMap::new();
-        let context = Context { namespace, namespace_labels: &none, pod_labels: &none };
+        let labels: BTreeMap<String, String> = BTreeMap::from([("l".to_owned(), label.to_owned())]);
+        let context = Context { namespace, namespace_labels: &labels, pod_labels: &labels };
         let reference = Reference::parse(&image).unwrap();
         let explanation = explain(&set, &context, &reference, None, false);
         let deciding = explanation.tried.iter().find(|tried| tried.verdict == Verdict::Decides).map(|tried| tried.rule);

@@ -1,6 +1,7 @@
 //! From texts to a [`PolicySet`], or to everything that is wrong with them.
 
-mod rule;
+pub(super) mod rule;
+mod salvage;
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
@@ -9,7 +10,7 @@ use hashbrown::HashMap;
 use super::{
     Action, ImageTest, PolicySet, PresetChoice, Rule, Settings,
     collision::collisions,
-    index::{Entry, Index},
+    index::{Entry, Index, Scope},
     matcher::{MAX_REGEXES, MatcherBuilder},
     preset,
     shadow::shadowed,
@@ -62,6 +63,8 @@ enum Class {
 #[derive(Default)]
 struct Compiler {
     documents: Vec<Document>,
+    /// The names of `documents`, each with the place of the first that has it.
+    policies: HashMap<String, usize>,
     drafts: Vec<Draft>,
     diagnostics: Vec<Diagnostic>,
     shapes: Shapes,
@@ -83,6 +86,26 @@ struct Draft {
     document: usize,
     /// Its place in the document's list.
     index: usize,
+}
+
+/// A rule as it is written.
+struct Numbered {
+    /// Its place in the document's list.
+    index: usize,
+    spec: RuleSpec,
+    /// Whether it is all that was written.
+    whole: bool,
+}
+
+impl Numbered {
+    fn all(specs: Vec<RuleSpec>) -> Vec<Self> {
+        let number = |(index, spec)| Self {
+            index,
+            spec,
+            whole: true,
+        };
+        specs.into_iter().enumerate().map(number).collect()
+    }
 }
 
 #[derive(Default)]
@@ -132,7 +155,7 @@ impl Compiler {
                 "empty-file",
                 "there is no policy in this file",
             );
-            warning.hint = Some("delete it, or write a policy: `waypost check --help` has an example".to_owned());
+            warning.hint = Some("delete it, or write a policy into it".to_owned());
             self.diagnostics.push(warning);
         }
     }
@@ -142,18 +165,21 @@ impl Compiler {
             .shapes
             .policy
             .get_or_init(|| check::Shape::from_schema(&spec::schema::<PolicyDocument>()));
-        let problems = shape.check(&node);
-        let sound = problems.is_empty();
-        self.report(source, Some(&node), problems);
-        if !sound {
-            return;
-        }
-        let document: PolicyDocument = match node.decode() {
-            Ok(document) => document,
-            Err(error) => return self.report(source, Some(&node), vec![error.into()]),
+        let mut problems = shape.check(&node);
+        let (name, rules) = match problems.is_empty().then(|| node.decode::<PolicyDocument>()) {
+            Some(Ok(document)) => (document.metadata.name, Numbered::all(document.spec.rules)),
+            Some(Err(error)) => return self.report(source, Some(&node), vec![error.into()]),
+            None => {
+                let name = node
+                    .get("metadata")
+                    .and_then(|metadata| metadata.get("name"))
+                    .and_then(Node::as_str);
+                let rules = salvage::rules(&node, &problems);
+                self.report(source, Some(&node), std::mem::take(&mut problems));
+                let Some(name) = name else { return };
+                (name.to_owned(), rules)
+            }
         };
-        let mut problems = Vec::new();
-        let name = document.metadata.name;
         let path = Path::root().key("metadata").key("name");
         if !valid_policy_name(&name) {
             problems.push(
@@ -161,7 +187,7 @@ impl Compiler {
                     .hint("write lower-case letters, digits, - and ., beginning and ending with a letter or digit, 253 at most"),
             );
         }
-        if let Some(other) = self.documents.iter().find(|other| other.policy == name) {
+        if let Some(other) = self.policies.get(&name).map(|place| &self.documents[*place]) {
             let preset = preset::find(&name).is_some() || name == BUILT_IN;
             problems.push(
                 Problem::error(
@@ -194,7 +220,7 @@ impl Compiler {
                 policy: name,
             },
             Class::Policy,
-            document.spec.rules,
+            rules,
             false,
         );
     }
@@ -217,7 +243,7 @@ impl Compiler {
                 .push(whole("policies.presets".to_owned(), message, hint));
         };
         let source = Source::new(format!("preset {}", preset.name), preset.text);
-        if self.documents.iter().any(|other| other.policy == preset.name) {
+        if self.policies.contains_key(preset.name) {
             let message = format!("the preset `{}` is chosen twice", preset.name);
             return self.diagnostics.push(whole(
                 "policies.presets".to_owned(),
@@ -304,14 +330,14 @@ impl Compiler {
             node,
             policy: document.metadata.name,
         };
-        self.rules(document_of, class, document.spec.rules, exempting);
+        self.rules(document_of, class, Numbered::all(document.spec.rules), exempting);
     }
 
-    fn rules(&mut self, document: Document, class: Class, specs: Vec<RuleSpec>, only_keeps: bool) {
+    fn rules(&mut self, document: Document, class: Class, specs: Vec<Numbered>, only_keeps: bool) {
         let base = Path::root().key("spec").key("rules");
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut problems = Vec::new();
-        for (index, spec) in specs.into_iter().enumerate() {
+        for Numbered { index, spec, whole } in specs {
             let path = base.clone().index(index);
             if let Some(first) = names.get(&spec.name) {
                 problems.push(
@@ -332,7 +358,17 @@ impl Compiler {
                         .hint("write `keep: {}`"),
                 );
             }
-            if let Some(rule) = rule::build(&document.policy, spec, &path, &mut problems) {
+            let before = problems.len();
+            let rule = rule::build(&document.policy, spec, &path, &mut problems);
+            if !whole {
+                let found = problems.split_off(before);
+                problems.extend(
+                    found
+                        .into_iter()
+                        .filter(|problem| !rule::MISSING.contains(&problem.code)),
+                );
+            }
+            if let Some(rule) = rule.filter(|_| whole) {
                 self.drafts.push(Draft {
                     class,
                     rule,
@@ -341,12 +377,16 @@ impl Compiler {
                 });
             }
         }
-        if names.is_empty() {
+        let rules = document.node.at(&base).map(|rules| &rules.value);
+        if matches!(rules, Some(document::Value::Sequence(items)) if items.is_empty()) {
             problems.push(
                 Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
             );
         }
         self.report(&document.source, Some(&document.node), problems);
+        self.policies
+            .entry(document.policy.clone())
+            .or_insert(self.documents.len());
         self.documents.push(document);
     }
 
@@ -366,7 +406,7 @@ impl Compiler {
         self.cross_check();
         let failed = self.diagnostics.iter().any(Diagnostic::is_error);
         let set = if failed { None } else { self.assemble(settings) };
-        self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
+        sort(&mut self.diagnostics);
         Compiled {
             set,
             diagnostics: self.diagnostics,
@@ -377,20 +417,12 @@ impl Compiler {
     fn cross_check(&mut self) {
         let rules: Vec<&Rule> = self.drafts.iter().map(|draft| &draft.rule).collect();
         let mut found: Vec<(usize, Problem)> = Vec::new();
-        let regexes = |rule: &Rule| {
-            rule.matching
-                .images
-                .iter()
-                .flatten()
-                .filter(|test| matches!(test, ImageTest::Regex(_)))
-                .count()
-        };
         let mut total = 0;
         for (place, rule) in rules.iter().enumerate() {
             let before = total;
-            total += regexes(rule);
+            total += rule.matching.regexes();
             if before <= MAX_REGEXES && total > MAX_REGEXES {
-                let path = self.path(place).key("match").key("images");
+                let path = self.path(place).key("match");
                 let message = format!("there are more than {MAX_REGEXES} regular expressions");
                 found.push((
                     place,
@@ -443,7 +475,7 @@ impl Compiler {
             } else {
                 "put {repository} into it, let the rules match different images, or say `sharedTarget: true` if the images are the same"
             };
-            let path = self.path(place).key("rewrite");
+            let path = self.template_path(place, template);
             found.push((place, Problem::error("shared-target", path, message).hint(hint)));
         }
         for (place, problem) in found {
@@ -468,14 +500,14 @@ impl Compiler {
             }
         };
         for (number, rule) in (0u32..).zip(&rules) {
-            let namespaces = rule.matching.namespaces.as_deref();
+            let scope = Scope::of(&rule.matching);
             match &rule.matching.images {
-                None => images.everything(namespaces, number),
+                None => images.everything(scope, number),
                 Some(tests) => {
                     for test in tests {
                         match test {
                             ImageTest::Pattern(pattern) => {
-                                images.pattern(pattern, namespaces, number);
+                                images.pattern(pattern, scope, number);
                                 pattern.literal_registry().into_iter().for_each(&mut know);
                             }
                             ImageTest::Regex(regex) => images.regex(regex, number),
@@ -487,7 +519,7 @@ impl Compiler {
                 for (detail, template) in (0u32..).zip(&rewrite.to) {
                     know(template.registry());
                     for names in template.prefix_patterns() {
-                        targets.insert(&names, None, Entry { rule: number, detail });
+                        targets.insert(&names, Scope::All, Entry { rule: number, detail });
                     }
                 }
             }
@@ -528,9 +560,36 @@ impl Compiler {
         Path::root().key("spec").key("rules").index(self.drafts[place].index)
     }
 
+    /// Where the draft's template was written.
+    fn template_path(&self, place: usize, template: usize) -> Path {
+        let rewrite = self.path(place).key("rewrite");
+        let listed = rewrite.clone().key("to").index(template);
+        let node = self
+            .documents
+            .get(self.drafts[place].document)
+            .map(|document| &document.node);
+        match node.and_then(|node| node.at(&listed)) {
+            Some(_) => listed,
+            None => rewrite.key("prefix"),
+        }
+    }
+
     fn file(&self, draft: &Draft) -> Option<usize> {
         self.documents.get(draft.document).map(|document| document.file)
     }
+}
+
+/// Errors before warnings, file by file, from the top of each to its end: as people mend them.
+fn sort(diagnostics: &mut [Diagnostic]) {
+    let mut files: HashMap<String, usize> = HashMap::new();
+    for diagnostic in diagnostics.iter() {
+        let next = files.len();
+        files.entry(diagnostic.source.clone()).or_insert(next);
+    }
+    diagnostics.sort_by_key(|diagnostic| {
+        let place = diagnostic.spot.as_ref().map(|spot| (spot.line, spot.column));
+        (!diagnostic.is_error(), files.get(&diagnostic.source).copied(), place)
+    });
 }
 
 /// The values that a preset declares, read before the rest of it can be checked.

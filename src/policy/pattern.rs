@@ -1,6 +1,6 @@
 //! Image patterns: `registry/repository[:tag][@digest]` with `*` and `**`.
 
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use super::glob::Glob;
 use crate::reference::{self, Reference};
@@ -8,7 +8,8 @@ use crate::reference::{self, Reference};
 /// A pattern of a rule's `images` or `exceptImages`, matched against the normalised reference.
 ///
 /// `*` stands for any characters within one segment, `**` for one or more whole segments. An omitted tag or digest matches
-/// anything; an image with neither is matched as if it had the tag `latest`.
+/// anything; an image with neither is matched as if it had the tag `latest`. The letter case of the registry does not count,
+/// since that of a host does not: `Quay.io/evil` is pulled from quay.io.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     /// The registry, then the segments of the repository.
@@ -17,7 +18,7 @@ pub struct Pattern {
 }
 
 /// What one part between slashes matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// This text alone.
     Literal(Box<str>),
@@ -74,20 +75,41 @@ impl Pattern {
                 "write registry/repository, such as docker.io/**".into(),
             ));
         }
+        if let Some(scheme) = text.find("://") {
+            return Err(error(
+                0..scheme + 3,
+                format!("the pattern `{}` begins with a scheme", text.escape_debug()),
+                format!("image references have none: write {}", &text[scheme + 3..]),
+            ));
+        }
         let (first, rest) = match name.split_once('/') {
             Some((first, rest)) if may_be_registry(first) => (first, rest),
             _ => return Err(without_registry(text, name)),
         };
-        let registry = if first == "index.docker.io" { "docker.io" } else { first };
+        let registry = match first.to_ascii_lowercase() {
+            legacy if legacy == "index.docker.io" => "docker.io".to_owned(),
+            registry => registry,
+        };
         if let Some(bad) = registry.find(|c: char| !(c.is_ascii_alphanumeric() || ".-:[]*_".contains(c))) {
             let width = registry[bad..].chars().next().map_or(1, char::len_utf8);
             return Err(error(
                 bad..bad + width,
-                format!("the pattern `{text}` has a registry that no image can have: `{registry}`"),
-                "a registry is a host, with a port if need be: docker.io, localhost:5000, [::1]:5000".into(),
+                format!("the pattern `{text}` has a registry that no image can have: `{first}`"),
+                REGISTRY_HINT.into(),
             ));
         }
-        let mut segments = vec![Segment::parse(registry)];
+        if first.contains("**") && first != "**" {
+            return Err(within_a_segment(0..first.len(), text, first));
+        }
+        // A literal one: what stands in no reference would never match.
+        if !first.contains('*') && Reference::parse(&format!("{first}/x")).is_err() {
+            return Err(error(
+                0..first.len(),
+                format!("the pattern `{text}` has a registry that no image can have: `{first}`"),
+                REGISTRY_HINT.into(),
+            ));
+        }
+        let mut segments = vec![Segment::parse(&registry)];
         let mut offset = first.len() + 1;
         for part in rest.split('/') {
             let within = offset..offset + part.len();
@@ -100,11 +122,7 @@ impl Pattern {
                 ));
             }
             if part.contains("**") && part != "**" {
-                return Err(error(
-                    within,
-                    format!("the pattern `{text}` has `**` inside the segment `{part}`"),
-                    "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
-                ));
+                return Err(within_a_segment(within, text, part));
             }
             if let Some(bad) =
                 part.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c)))
@@ -127,6 +145,13 @@ impl Pattern {
                         wrong.escape_debug()
                     ),
                     hint,
+                ));
+            }
+            if !part.contains('*') && reference::valid_repository_segment(part).is_err() {
+                return Err(error(
+                    within,
+                    format!("the pattern `{text}` has the segment `{part}`, which no image can have"),
+                    "a segment begins and ends with a letter or digit, with . _ __ or dashes between them".into(),
                 ));
             }
             segments.push(Segment::parse(part));
@@ -215,7 +240,8 @@ impl Pattern {
 
     /// Whether the pattern matches, looked at alone. The index answers the same for all patterns of a set at once.
     pub fn matches(&self, image: &Reference<'_>) -> bool {
-        let segments: Vec<&str> = image.segments().collect();
+        let registry = registry_to_match(image);
+        let segments: Vec<&str> = segments_to_match(image, &registry).collect();
         matches_segments(&self.segments, &segments) && self.suffix.as_ref().is_none_or(|suffix| suffix.matches(image))
     }
 
@@ -288,7 +314,8 @@ impl Segment {
         match (self, other) {
             (Self::Any | Self::Deep, _) => true,
             (_, Self::Literal(literal)) => self.matches(literal),
-            _ => self == other,
+            (Self::Glob(general), Self::Glob(special)) => general.covers(special),
+            _ => false,
         }
     }
 
@@ -318,6 +345,14 @@ impl Suffix {
 
 /// Whether some list of segments matches both. Exact, by the product of the two automata.
 pub(crate) fn segments_intersect(left: &[Segment], right: &[Segment]) -> bool {
+    // Up to the first `**` of either, segments stand opposite each other.
+    let mut opposite = left
+        .iter()
+        .zip(right)
+        .take_while(|(l, r)| **l != Segment::Deep && **r != Segment::Deep);
+    if !opposite.all(|(l, r)| l.intersects(r)) {
+        return false;
+    }
     // row[j]: left[..i] and right[..j] can match the same text.
     let mut row = vec![false; right.len() + 1];
     for i in 0..=left.len() {
@@ -365,17 +400,51 @@ fn covers_segments(general: &[Segment], special: &[Segment]) -> bool {
     row[special.len()]
 }
 
+/// The image's registry as patterns and regular expressions see it: in lower case.
+pub(crate) fn registry_to_match<'a>(image: &Reference<'a>) -> Cow<'a, str> {
+    let registry = image.registry();
+    if registry.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        registry.to_ascii_lowercase().into()
+    } else {
+        registry.into()
+    }
+}
+
+/// The image's segments as patterns see them; `registry` is [`registry_to_match`].
+pub(crate) fn segments_to_match<'s>(
+    image: &Reference<'s>,
+    registry: &'s str,
+) -> impl Iterator<Item = &'s str> + use<'s> {
+    (!registry.is_empty())
+        .then_some(registry)
+        .into_iter()
+        .chain(image.repository().segments())
+}
+
 /// Whether a first segment may stand for a registry: what normalisation takes for one, or a wildcard.
 fn may_be_registry(segment: &str) -> bool {
     segment.contains('*') || reference::is_registry_host(segment)
 }
 
+fn within_a_segment(within: Range<usize>, text: &str, part: &str) -> PatternError {
+    PatternError {
+        message: format!("the pattern `{text}` has `**` inside the segment `{part}`"),
+        hint: "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
+        within,
+    }
+}
+
 fn without_registry(text: &str, name: &str) -> PatternError {
-    let hint = match name {
-        "*" | "**" => "write */** for every image".to_owned(),
+    let hint = match name.split_once(':') {
+        _ if name == "*" || name == "**" => "write */** for every image".to_owned(),
+        _ if name.starts_with('/') => "take the `/` at the beginning out".to_owned(),
+        // As a reference it is an image with a tag, but it may be meant for a host with a port.
+        Some((image, _)) if !name.contains('/') && !reference::is_registry_host(image) => {
+            format!("for the image write docker.io/library/{text}, for everything in a registry of that name {name}/**")
+        }
         _ if reference::is_registry_host(name) => format!("for everything in that registry write {name}/**"),
         _ if name.contains('/') => format!("write docker.io/{text}, or */{text} for any registry"),
-        _ => format!("write docker.io/library/{text}, or */**/{text} for any registry and path"),
+        _ => format!("write docker.io/library/{text}, or **/{text} for any registry and path"),
     };
     PatternError {
         message: format!("the pattern `{}` names no registry", text.escape_debug()),
@@ -383,3 +452,8 @@ fn without_registry(text: &str, name: &str) -> PatternError {
         within: 0..text.len(),
     }
 }
+
+const REGISTRY_HINT: &str = "a registry is a host, with a port if need be: docker.io, localhost:5000, [::1]:5000";
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use crate::{
     document::{Path, Problem},
     policy::{
         Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rewrite, Rule, Segment, Template,
+        index::Scope,
         matcher::MatcherBuilder,
         selector::LabelSelector,
         spec::{ImageMatch, MatchSpec, PullSpec, RewriteSpec, RuleSpec, Warn},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// Compiles a rule, or says all that is wrong with it.
-pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Vec<Problem>) -> Option<Rule> {
+pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Vec<Problem>) -> Option<Rule> {
     let before = errors(problems);
     if !valid_label(&spec.name) {
         problems.push(
@@ -38,15 +39,7 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
         problems.push(Problem::error("invalid-duration", path, message).hint("write for example 1h, 30m or 90s"));
     }
     let matching = matching(spec.matching, &path.clone().key("match"), problems);
-    let groups: Vec<String> = matching
-        .images
-        .iter()
-        .flatten()
-        .flat_map(|test| match test {
-            ImageTest::Regex(regex) => regex.groups(),
-            ImageTest::Pattern(_) => Vec::new(),
-        })
-        .collect();
+    let groups = groups_of_all(&matching);
     let action = match (spec.rewrite, spec.keep, spec.deny) {
         (Some(rewrite), ..) => rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems),
         (None, Some(_), _) => Action::Keep,
@@ -67,7 +60,21 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
         pull,
         warn_mutable_tag: spec.warn.contains(&Warn::MutableTag),
         mode: spec.mode,
+        replicates: spec.replicate.is_some(),
     })
+}
+
+/// The groups that every test of the rule has, so that a template which uses one never lacks it.
+fn groups_of_all(matching: &Matching) -> Vec<String> {
+    let mut tests = matching.images.iter().flatten().map(|test| match test {
+        ImageTest::Regex(regex) => regex.groups(),
+        ImageTest::Pattern(_) => Vec::new(),
+    });
+    let mut common = tests.next().unwrap_or_default();
+    for groups in tests {
+        common.retain(|group| groups.contains(group));
+    }
+    common
 }
 
 /// The built-in rule: all images, where they were last pushed to.
@@ -85,6 +92,7 @@ pub(super) fn latest_push() -> Rule {
         },
         warn_mutable_tag: false,
         mode: Mode::Enforce,
+        replicates: false,
     }
 }
 
@@ -96,6 +104,9 @@ pub(super) fn valid_label(name: &str) -> bool {
         && [bytes.first(), bytes.last()].into_iter().flatten().all(alphanumeric)
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
+
+/// The codes of problems that are about something missing.
+pub(super) const MISSING: [&str; 2] = ["no-action", "no-target"];
 
 /// What the user is told when the rule does not say.
 const DENIED: &str = "this image may not be used here";
@@ -215,7 +226,7 @@ fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matchi
             let mut builder = MatcherBuilder::new();
             for test in &tests {
                 match test {
-                    ImageTest::Pattern(pattern) => builder.pattern(pattern, None, 0),
+                    ImageTest::Pattern(pattern) => builder.pattern(pattern, Scope::All, 0),
                     ImageTest::Regex(regex) => builder.regex(regex, 0),
                 }
             }

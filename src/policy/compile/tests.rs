@@ -1,3 +1,5 @@
+mod scale;
+
 use super::*;
 use crate::document::render;
 
@@ -263,4 +265,32 @@ fn presets_say_what_they_need() {
     assert_eq!(choose("harbor-proxy-projects", &[("host", "h.io")]), "");
     assert!(choose("harbor-proxy-projects", &[("host", "h.io\n}")]).contains("without a"));
     assert!(choose("harbor-proxy-projects", &[("host", "h.io/\nx")]).contains("not valid"));
+}
+
+#[test]
+fn mistakes_of_all_kinds_are_found_in_one_go() {
+    let text = rules(
+        "- {name: hub, match: {images: [alpine], namespace: [x]}, rewrite: {prefx: r.io}}
+- {name: hub, match: {images: 'docker.io/**', namespaces: [NO]}, rewrite: {to: ['{registry}/x']}}
+- {name: c, match: {images: [7, 'also/bad']}, keep: {}, mode: enforced}
+- {match: {images: [bad]}, keep: {}}
+- {name: d, match: {images: ['q.io/**']}, rewrite: {to: ['r.io/{repo}']}}",
+    );
+    let diagnostics = compiled(&text).diagnostics;
+    let mut found: Vec<String> = diagnostics.iter().map(|d| format!("{} {}", d.path, d.code)).collect();
+    found.sort();
+    let expected = [
+        "spec.rules[0].match.images[0] invalid-pattern",
+        "spec.rules[0].match.namespace unknown-key",
+        "spec.rules[0].rewrite.prefx unknown-key",
+        "spec.rules[1].match.images wrong-type",
+        "spec.rules[1].match.namespaces[0] invalid-namespace",
+        "spec.rules[1].name duplicate-name",
+        "spec.rules[1].rewrite.to[0] invalid-template",
+        "spec.rules[2].match.images[0] wrong-type",
+        "spec.rules[2].mode unknown-value",
+        "spec.rules[3] missing-key",
+        "spec.rules[4].rewrite.to[0] invalid-template",
+    ];
+    assert_eq!(found, expected, "{}", render::text(&diagnostics, false));
 }
