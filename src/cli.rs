@@ -8,6 +8,8 @@ pub mod completions;
 pub mod explain;
 pub mod reference;
 pub mod review;
+pub mod rewrite;
+pub mod schema;
 pub mod serve;
 pub mod webhook_config;
 
@@ -45,6 +47,9 @@ Examples:
   Where would these images be pulled from, and why?
       waypost explain alpine quay.io/org/app:1.2 --namespace reana
 
+  What would change in the manifests of a chart?
+      helm template my-chart | waypost rewrite --diff
+
   Answer the API server on this machine, and make it ask:
       waypost serve
       waypost webhook-config | kubectl apply -f -
@@ -76,9 +81,11 @@ pub struct Cli {
 pub enum Command {
     Serve(serve::Args),
     Review(review::Args),
+    Rewrite(rewrite::Args),
     Explain(explain::Args),
     Check(check::Args),
     Reference(reference::Args),
+    Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
     Completions(completions::Args),
 }
@@ -103,6 +110,10 @@ impl Cli {
                 let config = load(&args.policies.flags())?;
                 review::run(&config)
             }
+            Command::Rewrite(args) => {
+                let config = load(&args.policies.flags())?;
+                rewrite::run(&args, &config)
+            }
             Command::Explain(args) => {
                 let config = load(&args.policies.flags())?;
                 explain::run(&args, &config)
@@ -112,6 +123,7 @@ impl Cli {
                 check::run(&args, &config)
             }
             Command::Reference(args) => reference::run(args),
+            Command::Schema(args) => schema::run(&args),
             Command::WebhookConfig(args) => {
                 let config = load(&Flags::default())?;
                 webhook_config::run(args, &config)

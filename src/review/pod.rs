@@ -132,6 +132,12 @@ impl PullSecrets<'_> {
     }
 }
 
+impl<'a> FromIterator<(Cow<'a, str>, Cow<'a, str>)> for StrMap<'a> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
 impl Labels for StrMap<'_> {
     fn value(&self, key: &str) -> Option<&str> {
         if self.0.len() > FEW {
@@ -437,7 +443,7 @@ type Text<'a> = Lenient<Cow<'a, str>>;
 const FEW: usize = 16;
 
 /// The kubelet sets it on the mirrors of static Pods.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The annotation with the rules that decided.
 pub(crate) const RULES: &str = "waypost.dev/rules";
