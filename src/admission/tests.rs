@@ -37,10 +37,13 @@ fn snapshot_with(rules: &str, settings: Settings) -> Snapshot {
     }
 }
 
+/// Outcome, rule, registry before and after.
+type Counted = (&'static str, Option<String>, String, String);
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Seen {
-    images: RefCell<Vec<(&'static str, Option<String>, String, String)>>,
+    images: RefCell<Vec<Counted>>,
     reviews: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
@@ -588,7 +591,7 @@ fn what_is_counted() {
     ));
     respond(&snapshot, &serde_json::to_vec(&review).unwrap(), &seen).unwrap();
     let rule = |name: &str| Some(format!("p/{name}"));
-    let expected: Vec<(&str, Option<String>, String, String)> = vec![
+    let expected: Vec<Counted> = vec![
         ("rewritten", rule("hub"), "docker.io".into(), "r.io".into()),
         ("would_rewrite", rule("a"), "quay.io".into(), "a.io".into()),
         ("unmatched", None, "other".into(), "other".into()),

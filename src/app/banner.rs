@@ -26,7 +26,18 @@ pub(super) fn print(certificate: Local, tls_dir: &Path, webhook: SocketAddr, adm
         ca.display(),
         reachable(webhook)
     );
-    tracing::info!("register it with the cluster of your kubeconfig: waypost webhook-config | kubectl apply -f -");
+    // Written out, because flags of `serve` are none of `webhook-config`.
+    tracing::info!(
+        "register it with the cluster of your kubeconfig: {} webhook-config --url https://{} --ca-file {} | kubectl apply -f -",
+        program(),
+        reachable(webhook),
+        ca.display(),
+    );
+}
+
+/// As it was called, so that the line works where it is pasted.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "waypost".to_owned())
 }
 
 /// A review of the checkout that `make run` is in.

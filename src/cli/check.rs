@@ -79,11 +79,12 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         Format::Text => {
             write_stdout(render::text(&compiled.diagnostics, stdout_colour()))?;
             if let Some(set) = &compiled.set {
-                let rules = set.rules().len();
-                write_stdout(format!(
-                    "{} works: {rules} rules in all, presets and built-in ones included\n",
-                    config.policies.dir.display()
-                ))?;
+                let (dir, rules) = (config.policies.dir.display(), set.rules().len());
+                write_stdout(if config.policies.dir.exists() {
+                    format!("{dir} works: {rules} rules in all, presets and built-in ones included\n")
+                } else {
+                    format!("there is no {dir}: {rules} rules in all, of presets and built in\n")
+                })?;
             }
         }
         Format::Json => write_stdout(render::json(&compiled.diagnostics))?,
