@@ -1,5 +1,3 @@
-mod scale;
-
 use std::collections::BTreeMap;
 
 use super::{presets::declared_values, *};
