@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::write_stdout;
 use crate::config::raw::Raw;
@@ -59,24 +59,31 @@ pub fn text(kind: Kind) -> serde_json::Result<String> {
 }
 
 fn schema(kind: Kind) -> Value {
-    let (schema, title) = match kind {
+    let (mut schema, title) = match kind {
         Kind::Policy => (spec::schema::<PolicyDocument>(), "Waypost policy"),
         Kind::Preset => (spec::schema::<PresetDocument>(), "Waypost preset"),
         Kind::Config => (spec::schema::<Raw>(), "Waypost configuration"),
     };
-    let Value::Object(generated) = schema else {
-        return schema;
-    };
-    let mut schema = Map::new();
-    for (key, value) in generated {
-        let is_head = key == "$schema";
-        schema.insert(key, value);
-        if is_head {
-            schema.insert("$id".to_owned(), kind.id().into());
-        }
+    without_null_defaults(&mut schema);
+    if let Value::Object(head) = &mut schema {
+        head.insert("$id".to_owned(), kind.id().into());
+        head.insert("title".to_owned(), title.into());
     }
-    schema.insert("title".to_owned(), title.into());
-    Value::Object(schema)
+    schema
+}
+
+/// An absent key is no null: editors would write the default down.
+fn without_null_defaults(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("default").is_some_and(Value::is_null) {
+                map.remove("default");
+            }
+            map.values_mut().for_each(without_null_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null_defaults),
+        _ => {}
+    }
 }
 
 impl Kind {
@@ -95,3 +102,6 @@ impl Kind {
         format!("https://waypost.dev/schemas/v1alpha1/{}", self.file())
     }
 }
+
+#[cfg(test)]
+mod tests;
