@@ -11,6 +11,7 @@ pub mod review;
 pub mod rewrite;
 pub mod schema;
 pub mod serve;
+pub mod test;
 pub mod webhook_config;
 
 use std::path::PathBuf;
@@ -84,6 +85,7 @@ pub enum Command {
     Rewrite(rewrite::Args),
     Explain(explain::Args),
     Check(check::Args),
+    Test(test::Args),
     Reference(reference::Args),
     Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
@@ -121,6 +123,10 @@ impl Cli {
             Command::Check(args) => {
                 let config = load(&args.flags())?;
                 check::run(&args, &config)
+            }
+            Command::Test(args) => {
+                let config = load(&Flags::default())?;
+                test::run(&args, &config)
             }
             Command::Reference(args) => reference::run(args),
             Command::Schema(args) => schema::run(&args),
