@@ -89,10 +89,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         &health,
     )?;
 
-    let reviews = Arc::new(Reviews {
-        current: policies.current(),
-        metrics: metrics.clone(),
-    });
+    let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()));
     let rejected = {
         let metrics = metrics.clone();
         Arc::new(move |_: &Rejection| metrics.rejected())
@@ -183,10 +180,17 @@ fn cannot_listen(key: &str, address: std::net::SocketAddr) -> String {
     format!("cannot listen on {address} ({key}): is another process listening there?")
 }
 
-/// Answers reviews by the snapshot of the moment.
-struct Reviews {
+/// Answers reviews by the snapshot of the moment, and counts them: what `serve` puts behind [`webhook::router`].
+pub struct Reviews {
     current: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
+}
+
+impl Reviews {
+    /// Whoever holds `current` may swap the snapshot at any time; a review is answered by one of them from end to end.
+    pub fn new(current: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Self {
+        Self { current, metrics }
+    }
 }
 
 impl Reviewer for Reviews {

@@ -8,6 +8,7 @@
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
 //! | [`decide`] | what becomes of one image, and why | `policy` |
+//! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
@@ -26,6 +27,7 @@
 //! `server`, do not import each other, and are wired together by `app`.
 
 pub mod admission;
+pub mod cases;
 pub mod decide;
 pub mod document;
 pub mod manifest;

@@ -117,7 +117,7 @@ impl<'p, 'a> Changes<'p, 'a> {
             }
         }
         let (old, new) = (&old.pod.pull_secrets, &self.pod.pull_secrets);
-        if old.names != new.names && !old.unusable && !new.unusable {
+        if old.names != new.names && !old.unusable && !new.unusable && self.pod.has_spec {
             let path = Pointer::Plain("/spec/imagePullSecrets");
             if old.present {
                 let names: SmallVec<[SecretName<'_>; 4]> = old.names.iter().map(|name| SecretName { name }).collect();

@@ -438,6 +438,17 @@ fn an_update_that_would_need_a_new_secret_keeps_the_image() {
 }
 
 #[test]
+fn an_update_to_a_pod_without_a_spec_gets_no_patch_that_could_not_be_applied() {
+    let mut old = one("quay.io/x");
+    old["spec"]["imagePullSecrets"] = json!([{"name": "s"}]);
+    for spec in [Value::Null, json!("x"), json!([])] {
+        let mut new = one("quay.io/x");
+        new["spec"] = spec;
+        assert!(ask(&snapshot(HUB), &update(old.clone(), new)).patch.is_empty());
+    }
+}
+
+#[test]
 fn a_new_ephemeral_container_gets_its_pull_policy_and_nothing_else_changes() {
     let mut review = fixture(EPHEMERAL_UPDATE);
     review["request"]["object"]["spec"]["ephemeralContainers"][0]["imagePullPolicy"] = json!("IfNotPresent");

@@ -79,11 +79,11 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         Format::Text => {
             write_stdout(render::text(&compiled.diagnostics, stdout_colour()))?;
             if let Some(set) = &compiled.set {
-                let (rules, dir) = (set.rules().len(), &config.policies.dir);
-                let of = "presets and built-in ones included";
-                write_stdout(match dir.exists() {
-                    true => format!("{} works: {rules} rules in all, {of}\n", dir.display()),
-                    false => format!("there is no {}: {rules} rules in all, {of}\n", dir.display()),
+                let (dir, rules) = (config.policies.dir.display(), set.rules().len());
+                write_stdout(if config.policies.dir.exists() {
+                    format!("{dir} works: {rules} rules in all, presets and built-in ones included\n")
+                } else {
+                    format!("there is no {dir}: {rules} rules in all, of presets and built in\n")
                 })?;
             }
         }

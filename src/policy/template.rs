@@ -1,5 +1,7 @@
 //! Templates: the name that a rule's rewrite gives, such as `registry.cern.ch/{registry}/{repository}`.
 
+mod inverse;
+
 use std::{fmt, ops::Range};
 
 use super::pattern::Segment;
@@ -247,73 +249,6 @@ impl Template {
         Some(target)
     }
 
-    /// The canonical names that this template sends to `name` (a registry and repository), likeliest first. `registry` is the one that
-    /// the rule's images have, for a template that does not say it.
-    pub(crate) fn sources(&self, name: &str, registry: Option<&str>, fixed: Option<&str>) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut bound = Bound {
-            registry,
-            repository: fixed,
-            namespace: None,
-            name: None,
-        };
-        self.invert(0, name, &mut bound, &mut found);
-        found
-    }
-
-    fn invert<'a>(&'a self, piece: usize, rest: &'a str, bound: &mut Bound<'a>, found: &mut Vec<String>) {
-        // A template has few variables, but a hostile name many slashes: enough is enough.
-        if found.len() >= 4 {
-            return;
-        }
-        let Some(current) = self.pieces.get(piece) else {
-            if rest.is_empty() {
-                found.extend(bound.source());
-            }
-            return;
-        };
-        let variable = match current {
-            Piece::Literal(literal) => {
-                // The slash that an empty {namespace} took along.
-                let literal: &str = match piece.checked_sub(1).map(|before| &self.pieces[before]) {
-                    Some(Piece::Variable(Variable::Namespace)) if bound.namespace == Some("") => {
-                        literal.strip_prefix('/').unwrap_or(literal)
-                    }
-                    _ => literal,
-                };
-                if let Some(rest) = rest.strip_prefix(literal) {
-                    self.invert(piece + 1, rest, bound, found);
-                }
-                return;
-            }
-            Piece::Variable(Variable::Group(_)) => return,
-            Piece::Variable(variable) => variable,
-        };
-        let many = matches!(variable, Variable::Repository | Variable::Namespace);
-        let last = piece + 1 == self.pieces.len();
-        let empty = (*variable == Variable::Namespace).then_some(0);
-        let ends = rest
-            .char_indices()
-            .map(|(index, _)| index)
-            .skip(1)
-            .chain((!rest.is_empty()).then_some(rest.len()))
-            .take_while(|end| many || !rest[..*end].contains('/'))
-            .chain(empty);
-        for end in ends {
-            if last && end != rest.len() {
-                continue;
-            }
-            let slot = bound.slot(variable);
-            let before = *slot;
-            if before.is_some_and(|before| before != &rest[..end]) {
-                continue;
-            }
-            *slot = Some(&rest[..end]);
-            self.invert(piece + 1, &rest[end..], bound, found);
-            *bound.slot(variable) = before;
-        }
-    }
-
     /// Whether the source's registry can be read off every name it makes.
     pub(crate) fn keeps_registry(&self) -> bool {
         self.separates() && self.has(&Variable::Registry)
@@ -493,39 +428,6 @@ impl Variable {
             Self::Name => out.write_str(image.repository().name()),
             Self::Group(name) => out.write_str(groups.group(name).unwrap_or_default()),
         };
-    }
-}
-
-/// What an inversion has found for each variable so far.
-struct Bound<'a> {
-    registry: Option<&'a str>,
-    repository: Option<&'a str>,
-    namespace: Option<&'a str>,
-    name: Option<&'a str>,
-}
-
-impl<'a> Bound<'a> {
-    fn slot(&mut self, variable: &Variable) -> &mut Option<&'a str> {
-        match variable {
-            Variable::Registry | Variable::Group(_) => &mut self.registry,
-            Variable::Repository => &mut self.repository,
-            Variable::Namespace => &mut self.namespace,
-            Variable::Name => &mut self.name,
-        }
-    }
-
-    fn source(&self) -> Option<String> {
-        let registry = self.registry?;
-        let source = match (self.repository, self.namespace, self.name) {
-            (Some(repository), ..) => format!("{registry}/{repository}"),
-            (None, Some(""), Some(name)) => format!("{registry}/{name}"),
-            (None, Some(namespace), Some(name)) => format!("{registry}/{namespace}/{name}"),
-            _ => return None,
-        };
-        // What stands where the registry would be may be no registry at all.
-        Reference::parse(&source)
-            .is_ok_and(|parsed| parsed.registry() == registry)
-            .then_some(source)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct PodView<'a> {
     pub slots: SmallVec<[ImageSlot<'a>; 4]>,
     /// Whether there is a `metadata` to patch.
     pub has_metadata: bool,
+    /// Whether there is a `spec` to patch.
+    pub has_spec: bool,
 }
 
 /// A place in a Pod that names an image.
@@ -157,6 +159,7 @@ impl<'de> Read<'de> for PodView<'de> {
         let mut spec: Lenient<Spec<'de>> = Lenient::Absent;
         read_object!(map, { "metadata" => metadata, "spec" => spec });
         let has_metadata = matches!(metadata, Lenient::Value(_));
+        let has_spec = matches!(spec, Lenient::Value(_));
         let metadata = metadata.value().unwrap_or_default();
         let spec = spec.value().unwrap_or_default();
         let mut slots: SmallVec<[ImageSlot<'de>; 4]> = SmallVec::new();
@@ -181,6 +184,7 @@ impl<'de> Read<'de> for PodView<'de> {
             pull_secrets: spec.pull_secrets,
             slots,
             has_metadata,
+            has_spec,
         }))
     }
 }

@@ -4,5 +4,15 @@
     clippy::unwrap_used,
     reason = "clippy.toml excepts test functions, not the functions that they share"
 )]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "whoever runs the tests is told what they found"
+)]
 
+mod cli;
+mod mutated_reviews;
+mod readme;
 mod reference_conformance;
+mod serve;
+mod support;

@@ -11,6 +11,8 @@ use std::{
 
 use waypost::reference::lines;
 
+use crate::support::random::Random;
+
 #[test]
 fn the_fixtures_are_read_as_by_go() {
     compare("fixtures", include_str!("../fixtures/references.txt"));
@@ -35,7 +37,7 @@ fn every_short_text_over_the_grammars_characters_is_read_as_by_go() {
 
 #[test]
 fn mutations_of_the_grammar_are_read_as_by_go() {
-    let mut random = Random(0x5eed_0f7a_9057);
+    let mut random = Random::new(0x5eed_0f7a_9057);
     let mut inputs = String::new();
     for _ in 0..200_000 {
         inputs.push_str(&random.mutated_reference());
@@ -117,38 +119,9 @@ fn program() -> &'static Path {
     &PROGRAM
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers, hence the same inputs, in every run.
-struct Random(u64);
-
+/// Image references, whole and broken.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-
-    fn text(&mut self, alphabet: &str, length: usize) -> String {
-        let alphabet = alphabet.as_bytes();
-        (0..length)
-            .map(|_| char::from(alphabet[self.below(alphabet.len())]))
-            .collect()
-    }
-
-    fn mutated_reference(&mut self) -> String {
+    pub(crate) fn mutated_reference(&mut self) -> String {
         let mut text = self.registry();
         text += &self.repository();
         text += &self.tag();

@@ -144,3 +144,11 @@ fn a_template_keeps_what_can_be_read_off_its_names() {
         );
     }
 }
+
+#[test]
+fn a_name_with_very_many_sources_is_given_up() {
+    let name = format!("r.io/{}", "a/".repeat(120) + "b");
+    let start = std::time::Instant::now();
+    template("r.io/{namespace}{name}{registry}{repository}").sources(&name, None, None);
+    assert!(start.elapsed() < std::time::Duration::from_millis(200));
+}

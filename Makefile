@@ -1,0 +1,35 @@
+# Everything goes through cargo; these are the commands worth remembering.
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := reference policy review
+WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench fuzz
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Serves on this machine, pulling through registry.cern.ch; prints what to try
+	cargo run --locked -- serve --preset cern-pull-through
+
+test: ## Runs every test; needs Go beside Rust, to compare with what the nodes run
+	cargo test --locked
+	cargo test --locked --lib --no-default-features
+
+lint: ## Format, clippy, documentation, and that the core compiles alone
+	for manifest in $(WORKSPACES); do cargo fmt --check --manifest-path "$$manifest" || exit 1; done
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --lib --no-default-features -- -D warnings
+	cargo check --locked --lib --no-default-features
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+bench: ## Measures; see docs/performance.md
+	cargo run --release --manifest-path benches/Cargo.toml
+
+fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-fuzz
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'fuzzing needs nightly Rust: rustup toolchain install nightly' >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'fuzzing needs cargo-fuzz: cargo install cargo-fuzz' >&2; exit 1; }
+	for target in $(FUZZ_TARGETS); do \
+		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done

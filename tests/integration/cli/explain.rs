@@ -1,0 +1,114 @@
+//! `waypost explain`: what becomes of an image, and why.
+
+use serde_json::json;
+
+use super::{GOOD, with_policy};
+use crate::support::program::Directory;
+
+#[test]
+fn the_text_names_normal_form_rules_and_outcome() {
+    let text = with_policy(GOOD)
+        .run(["explain", "quay.io/org/app:1", "forbidden.io/x"])
+        .exits(1);
+    for line in [
+        "quay.io/org/app:1",
+        "  is          quay.io/org/app:1",
+        "  repository  org/app",
+        "  tag         1",
+        "    · waypost/latest-push              no push of this image is recorded",
+        "    ✗ mine/long                        the image is none of long.io/**",
+        "    ✓ mine/quay                        it rewrites to registry.example.org/{registry}/{repository}",
+        "  outcome     rewritten by mine/quay",
+        "  pulled from registry.example.org/quay.io/org/app:1",
+        "  outcome     denied by mine/no-forbidden",
+    ] {
+        assert!(
+            text.out().lines().any(|printed| printed == line),
+            "no {line:?} in\n{}",
+            text.out()
+        );
+    }
+}
+
+#[test]
+fn the_json_is_one_array_with_an_object_for_each_image() {
+    let directory = with_policy(GOOD);
+    let explained = directory
+        .run(["explain", "long.io/a", "UP", "--format=json", "--namespace=n"])
+        .exits(1)
+        .json();
+    let [first, second] = &explained.as_array().unwrap()[..] else {
+        panic!("{explained}");
+    };
+    let mut first = first.clone();
+    let rules = first["rules"].take();
+    assert_eq!(
+        first,
+        json!({
+            "input": "long.io/a",
+            "canonical": "long.io/a",
+            "registry": "long.io",
+            "repository": "a",
+            "tag": null,
+            "digest": null,
+            "namespace": "n",
+            "rules": null,
+            "outcome": "rewritten",
+            "rule": "mine/long",
+            "target": "r.example.org/long/long.io/a",
+            "pull_policy": "Always",
+            "pull_secrets": [],
+        })
+    );
+    let rules = rules.as_array().unwrap();
+    let verdict = |name: &str| {
+        rules
+            .iter()
+            .find(|rule| rule["rule"] == name)
+            .map(|rule| &rule["verdict"])
+    };
+    assert_eq!(verdict("mine/long"), Some(&json!("decides")));
+    assert_eq!(verdict("mine/quay"), Some(&json!("not_reached")));
+    assert_eq!(verdict("mine/no-forbidden"), Some(&json!("does_not_match")));
+    assert!(rules.iter().all(|rule| rule["reason"].is_string()));
+    assert_eq!(
+        (&second["outcome"], &second["canonical"]),
+        (&json!("unparsable"), &json!(null))
+    );
+    assert!(second["error"].as_str().unwrap().contains("upper-case"), "{second}");
+}
+
+#[test]
+fn labels_namespace_and_pull_policy_count() {
+    let directory = Directory::new();
+    let outcome = |args: &[&str]| {
+        let base = ["explain", "alpine", "--format=json", "--preset=cern-pull-through"];
+        let explained = directory.run([&base, args].concat()).exits(0).json();
+        explained[0]["outcome"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(outcome(&[]), "rewritten");
+    assert_eq!(outcome(&["--pod-labels=cnpg.io/cluster=x"]), "kept");
+    assert_eq!(outcome(&["--pod-labels=a=b,waypost.dev/rewrite=disabled"]), "opted_out");
+    assert_eq!(
+        outcome(&["--namespace-labels=waypost.dev/rewrite=disabled"]),
+        "opted_out"
+    );
+    assert_eq!(outcome(&["--pull-policy=Never"]), "pull_never");
+}
+
+#[test]
+fn an_image_under_a_target_is_left_alone() {
+    let explained = Directory::new()
+        .run([
+            "explain",
+            "registry.cern.ch/docker.io/library/alpine",
+            "--preset=cern-pull-through",
+            "--format=json",
+        ])
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&explained[0]["outcome"], &explained[0]["target"]),
+        (&json!("already_target"), &json!(null))
+    );
+}
