@@ -1,9 +1,12 @@
 //! Changes to a text, in the style that is there: nothing but what is changed moves.
 
+mod scalars;
+
 use std::{borrow::Cow, cmp::Reverse, ops::Range};
 
 use granit_parser::ScalarStyle;
 
+use self::scalars::{plain, scalar, secret_list};
 use super::read::{Content, Document, Id};
 use crate::document::quoted;
 
@@ -384,45 +387,4 @@ fn line_break_or(breaks: &str) -> &str {
     if breaks.is_empty() { "\n" } else { line_break(breaks) }
 }
 
-fn secret_list(names: &[String], style: ScalarStyle, colon: &str) -> String {
-    let key = scalar("name", style);
-    let items: Vec<String> = names
-        .iter()
-        .map(|name| format!("{{{key}{colon}{}}}", scalar(name, style)))
-        .collect();
-    let comma = if colon == ":" { "," } else { ", " };
-    format!("[{}]", items.join(comma))
-}
-
-fn scalar(text: &str, style: ScalarStyle) -> String {
-    match style {
-        ScalarStyle::SingleQuoted => format!("'{}'", text.replace('\'', "''")),
-        ScalarStyle::DoubleQuoted => quoted(text),
-        _ => plain(text).into_owned(),
-    }
-}
-
-/// Without quotes where every reader of YAML, 1.1 or 1.2, takes it for that text, in block and in flow style.
-fn plain(text: &str) -> Cow<'_, str> {
-    let is_reference =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b':' | b'@' | b'-');
-    let begins = |is: fn(&u8) -> bool| text.as_bytes().first().is_some_and(is);
-    // A slash makes it neither a number nor a time, as `1e3` and `12:30` are.
-    let is_text = if text.contains('/') {
-        begins(u8::is_ascii_alphanumeric)
-    } else {
-        begins(u8::is_ascii_alphabetic) && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
-    };
-    if is_text && text.bytes().all(is_reference) && !text.ends_with(':') {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(quoted(text))
-    }
-}
-
 const SECRETS: &str = "imagePullSecrets";
-
-/// What YAML 1.1 takes for something else than a text.
-const WORDS: &[&str] = &[
-    "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf",
-];
