@@ -326,7 +326,7 @@ fn answer(snapshot: &Snapshot, review: &Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_webhook_has_nothing_to_do_after_a_rewrite(choices in proptest::collection::vec(any::<u8>(), 20..300)) {
