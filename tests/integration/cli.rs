@@ -102,9 +102,12 @@ fn the_help_of_each_command_has_examples_and_every_example_is_understood() {
         let examples = examples.replace("\\\n", " ");
         let mut understood = 0;
         for words in examples.lines().flat_map(|line| line.split('|')).map(words) {
-            let Some(start) = words.iter().position(|word| word == "waypost") else {
+            // The command itself, perhaps with variables before it; not an argument of another.
+            let is_variable = |word: &&String| word.contains('=');
+            let start = words.iter().take_while(is_variable).count();
+            if words.get(start).is_none_or(|word| word != "waypost") {
                 continue;
-            };
+            }
             Cli::command()
                 .try_get_matches_from(&words[start..])
                 .unwrap_or_else(|error| panic!("{words:?}: {error}"));
