@@ -102,12 +102,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         server::Limits::admin(),
     )
     .await
-    .with_context(|| cannot_listen("server.admin.listen", admin_config.listen))?;
+    .map_err(|error| cannot_listen("server.admin.listen", &error))?;
     // Last: whoever reaches it gets decisions by the policies, never by none.
     let router = webhook::router(reviews, rejected, webhook::Limits::default());
     let webhook = Server::bind("webhook", webhook_config.listen, router, server::Limits::default())
         .await
-        .with_context(|| cannot_listen("server.webhook.listen", webhook_config.listen))?
+        .map_err(|error| cannot_listen("server.webhook.listen", &error))?
         .with_tls(serving.configs());
     let banner = Banner {
         certificate,
@@ -176,8 +176,13 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn cannot_listen(key: &str, address: std::net::SocketAddr) -> String {
-    format!("cannot listen on {address} ({key}): is another process listening there?")
+/// Most of the time it is a second Waypost.
+fn cannot_listen(key: &str, error: &std::io::Error) -> anyhow::Error {
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        anyhow::anyhow!("{error}: is another process listening there? `{key}` says where to listen")
+    } else {
+        anyhow::anyhow!("{error}: `{key}` says where to listen")
+    }
 }
 
 /// Answers reviews by the snapshot of the moment, and counts them: what `serve` puts behind [`webhook::router`].

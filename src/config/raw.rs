@@ -125,7 +125,7 @@ pub struct Pushes {
     /// Whether images are pulled from where they were last pushed to (the built-in rule `latest-push`). Variable:
     /// `WAYPOST_PUSHES__ROUTE`.
     pub route: bool,
-    /// Whether that rule adds the digest of the push. Variable: `WAYPOST_PUSHES__PIN`.
+    /// Whether the rule `latest-push` adds the digest of the push. Variable: `WAYPOST_PUSHES__PIN`.
     pub pin: bool,
     /// How often targets in use are asked whether they still exist. Variable: `WAYPOST_PUSHES__VERIFY`.
     #[schemars(extend("examples" = ["10m"]))]

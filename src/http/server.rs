@@ -76,7 +76,7 @@ impl Server {
         let listener = listener.map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("cannot listen on {address} for the {name} port: {error}"),
+                format!("the {name} port cannot be opened on {address}: {error}"),
             )
         })?;
         let address = listener.local_addr()?;

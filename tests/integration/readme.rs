@@ -35,7 +35,6 @@ fn rows(schema: &Value, default: &Value, path: &mut Vec<String>, table: &mut Str
     let properties = schema["properties"]
         .as_object()
         .expect("the configuration is made of mappings");
-    // In the order of the struct, which is the one of the defaults where maps keep it, and the alphabet's elsewhere.
     for (name, schema) in properties {
         path.push(name.clone());
         if schema.get("properties").is_some() {
@@ -155,7 +154,7 @@ fn sessions_are_real() {
         }
         sessions += 1;
     }
-    assert!(sessions > 2, "{sessions} sessions");
+    assert!(sessions >= 2, "{sessions} sessions");
 }
 
 fn first_column(section: &str) -> Vec<String> {
@@ -181,7 +180,9 @@ fn assert_section(name: &str, expected: &str) {
     let readme = readme();
     let present = section(&readme, name);
     if present != expected && std::env::var_os("UPDATE_README").is_some() {
-        fs::write(README, readme.replace(present, expected)).unwrap();
+        let begin = format!("<!-- {name} -->\n");
+        let both = [begin.clone() + present, begin + expected];
+        fs::write(README, readme.replacen(&both[0], &both[1], 1)).unwrap();
         return;
     }
     assert_eq!(present, expected, "UPDATE_README=1 cargo test readme");

@@ -284,7 +284,7 @@ async fn an_address_that_is_taken_is_named() {
         .await
         .err()
         .unwrap();
-    let expected = format!("cannot listen on {} for the webhook port: ", fixture.address);
+    let expected = format!("the webhook port cannot be opened on {}: ", fixture.address);
     assert!(error.to_string().starts_with(&expected), "{error}");
 }
 

@@ -135,7 +135,7 @@ fn policies_with_mistakes_end_it_before_a_port_is_opened() {
         .exits(2)
         .complains("policies.d/b.yaml:6:")
         .complains("did you mean `prefix`?");
-    assert!(!ended.stderr.contains("cannot listen"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("cannot be opened"), "{}", ended.stderr);
     assert!(!directory.path().join("certs").exists());
     assert_eq!(ended.out(), "");
 }
@@ -155,7 +155,8 @@ fn a_port_that_is_taken_is_named_with_its_key() {
         Directory::new()
             .run(["serve", flag, &address, other, "127.0.0.1:0"])
             .exits(2)
-            .complains(&format!("cannot listen on {address} ({key})"))
+            .complains(&format!("port cannot be opened on {address}: Address already in use"))
+            .complains(&format!("`{key}`"))
             .complains("is another process listening there?");
     }
 }
