@@ -11,7 +11,7 @@ help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Serves on this machine, pulling through registry.cern.ch; prints what to try
-	cargo run --locked -- serve --preset cern-pull-through
+	cargo run --locked -- serve --preset cern-pull-through --log-format text
 
 test: ## Runs every test; needs Go beside Rust, to compare with what the nodes run
 	cargo test --locked
