@@ -3,18 +3,23 @@
 //! Nothing here does I/O or waits. A failure of Waypost's own never denies a Pod: it is allowed as it is, with a warning.
 
 mod changes;
+mod judge;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use self::changes::Changes;
+pub(crate) use self::judge::{Judge, Judged};
+use self::{
+    changes::Changes,
+    judge::{excerpt, shown},
+};
 use crate::{
-    decide::{Decision, Outcome, Would, decide},
-    policy::{Action, Context, Labels, Mode},
+    decide::{Outcome, Would},
     reference::Reference,
     review::{Answer, BadReview, ImageSlot, Operation, PodView, Review, SlotKind, parse, uid_of},
     snapshot::Snapshot,
@@ -92,80 +97,25 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
 
 /// Decides on a review that has been read.
 pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) -> Answer {
-    let Some((scope, pod)) = Scope::of(review) else {
+    let old = review.old_object.as_ref().map(Old::new);
+    let Some((scope, pod)) = Scope::of(review, old.as_ref()) else {
         return Answer::default();
     };
-    let settings = snapshot.policies.settings();
     let namespace_labels = snapshot.namespace_labels(&review.namespace);
-    let context = Context {
-        namespace: &review.namespace,
-        namespace_labels,
-        pod_labels: &pod.labels,
-    };
-    let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
-    let opted_out = settings.opt_out_allowed && (opts_out(&pod.labels) || opts_out(namespace_labels));
+    let mut judge = Judge::new(scope, pod, snapshot, &review.namespace, namespace_labels);
     let mut changes = Changes::new(scope, pod, snapshot);
     let mut answer = Answer::default();
     let mut denials: SmallVec<[String; 1]> = SmallVec::new();
     for slot in &pod.slots {
-        if pod.annotations.mirror {
-            // The API server refuses mirror Pods with Secrets, and the kubelet compares their hash.
-            let source = label_of(snapshot, &slot.image);
-            observer.image(
-                snapshot,
-                ImageEvent {
-                    rule: None,
-                    source,
-                    target: source,
-                    outcome: Outcome::MirrorPod,
-                },
-            );
+        let Some(judged) = judge.image(slot) else {
             continue;
-        }
-        if !scope.decides_on(slot) {
-            continue;
-        }
-        let reference = match Reference::parse(&slot.image) {
-            Ok(reference) if !reference.registry().is_empty() => reference,
-            unreadable => {
-                let why = unreadable.err().map_or_else(
-                    || "nodes read no registry in it".to_owned(),
-                    |error| error.kind().to_string(),
-                );
-                answer.warnings.push(format!(
-                    "waypost: {} is no valid image reference and is left as it is: {why}",
-                    shown(slot)
-                ));
-                observer.image(
-                    snapshot,
-                    ImageEvent {
-                        rule: None,
-                        source: 0,
-                        target: 0,
-                        outcome: Outcome::Unparsable,
-                    },
-                );
-                continue;
-            }
         };
-        let mut decision = decide(
-            &snapshot.policies,
-            &context,
-            &reference,
-            slot.pull_policy.as_deref(),
-            opted_out,
-        );
-        if decision.outcome == Outcome::Denied {
-            denials.push(denial(snapshot, &decision, slot));
+        if denials.len() < MOST_DENIALS {
+            denials.extend(judged.denial(snapshot, slot));
         }
-        if let Err(missing) = changes.image(slot, &reference, &mut decision, &context) {
-            answer.warnings.push(format!(
-                "waypost: {} is left as it is: its target needs the pull secret {missing}, which a Pod cannot be given once it exists",
-                shown(slot)
-            ));
-        }
-        tell(snapshot, slot, &reference, &decision, &mut answer);
-        count(snapshot, &reference, &decision, observer);
+        changes.image(slot, &judged);
+        tell(snapshot, slot, &judged, &mut answer);
+        count(snapshot, &judged, observer);
     }
     if pod.annotations.mirror {
         return answer;
@@ -174,7 +124,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         answer.denied = Some(denials.join("; "));
         return answer;
     }
-    changes.finish(&mut answer);
+    changes.finish(&judge.secrets(), &mut answer);
     answer
 }
 
@@ -184,19 +134,27 @@ pub(crate) enum Scope<'r, 'a> {
     /// A new Pod: everything.
     Create,
     /// A Pod that exists: images that changed.
-    Update(&'r PodView<'a>),
+    Update(&'r Old<'r, 'a>),
     /// A new ephemeral container in a Pod that exists: that alone. The API server resets everything else.
-    Ephemeral(&'r PodView<'a>),
+    Ephemeral(&'r Old<'r, 'a>),
+}
+
+/// A Pod as it is stored.
+#[derive(Debug)]
+pub(crate) struct Old<'r, 'a> {
+    pod: &'r PodView<'a>,
+    /// Where each of its images is. A search would do for any sane Pod; thousands of containers in both must not cost the square.
+    slots: HashMap<(SlotKind, &'r str), usize>,
 }
 
 impl<'r, 'a> Scope<'r, 'a> {
     /// The scope and the Pod; none where there is nothing to do.
-    fn of(review: &'r Review<'a>) -> Option<(Self, &'r PodView<'a>)> {
+    fn of(review: &'r Review<'a>, old: Option<&'r Old<'r, 'a>>) -> Option<(Self, &'r PodView<'a>)> {
         let pod = review.object.as_ref().filter(|_| review.is_pod)?;
         let scope = match (review.operation, &*review.subresource) {
             (Operation::Create, "") => Self::Create,
-            (Operation::Update, "") => Self::Update(review.old_object.as_ref()?),
-            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(review.old_object.as_ref()?),
+            (Operation::Update, "") => Self::Update(old?),
+            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(old?),
             _ => return None,
         };
         Some((scope, pod))
@@ -206,52 +164,35 @@ impl<'r, 'a> Scope<'r, 'a> {
     fn decides_on(self, slot: &ImageSlot<'_>) -> bool {
         match self {
             Self::Create => true,
-            Self::Update(old) => old
-                .slot(slot.kind, &slot.name)
-                .is_none_or(|old| old.image != slot.image),
-            Self::Ephemeral(old) => {
-                slot.kind == SlotKind::EphemeralContainer && old.slot(slot.kind, &slot.name).is_none()
-            }
+            Self::Update(old) => old.slot(slot).is_none_or(|old| old.image != slot.image),
+            Self::Ephemeral(old) => slot.kind == SlotKind::EphemeralContainer && old.slot(slot).is_none(),
         }
     }
 }
 
+impl<'r, 'a> Old<'r, 'a> {
+    fn new(pod: &'r PodView<'a>) -> Self {
+        let slots = pod.slots.iter().enumerate();
+        let slots = slots.map(|(place, slot)| ((slot.kind, &*slot.name), place)).collect();
+        Self { pod, slots }
+    }
+
+    /// The slot of the same kind and name.
+    fn slot(&self, slot: &ImageSlot<'_>) -> Option<&'r ImageSlot<'a>> {
+        let place = self.slots.get(&(slot.kind, &*slot.name))?;
+        self.pod.slots.get(*place)
+    }
+}
+
 /// What the user and the audit log are told of an image.
-fn tell(
-    snapshot: &Snapshot,
-    slot: &ImageSlot<'_>,
-    reference: &Reference<'_>,
-    decision: &Decision<'_>,
-    answer: &mut Answer,
-) {
-    if decision.warn_mutable_tag && decision.outcome != Outcome::Denied && is_mutable(reference) {
-        let what = reference
-            .tag()
-            .map_or("has no tag".to_owned(), |tag| format!("has the tag {tag}"));
-        answer.warnings.push(format!(
-            "waypost: {} {what}, which can change under you: use a version or a digest",
-            shown(slot)
-        ));
+fn tell(snapshot: &Snapshot, slot: &ImageSlot<'_>, judged: &Judged<'_>, answer: &mut Answer) {
+    for warning in judged.warnings(snapshot, slot) {
+        answer.warn(format_args!("waypost: {warning}"));
     }
-    if decision.outcome == Outcome::InvalidTarget {
-        let rule = decision.rule.map_or("", |rule| snapshot.policies.rule(rule).id());
-        answer.warnings.push(format!(
-            "waypost: {} is left as it is: {rule} would give it a name that no image can have",
-            shown(slot)
-        ));
+    for (rule, _, would) in judged.observed(snapshot, slot) {
+        note(answer, "observed", format_args!("{rule} would {would}"));
     }
-    for observed in &decision.observed {
-        let rule = snapshot.policies.rule(observed.rule);
-        let would = match &observed.would {
-            Would::Rewrite(target) => format!("pull {} from {}", shown(slot), excerpt(target)),
-            Would::Keep => format!("keep {}", shown(slot)),
-            Would::Deny => format!("refuse {}", shown(slot)),
-        };
-        if rule.mode() == Mode::Warn {
-            answer.warnings.push(format!("waypost: {} would {would}", rule.id()));
-        }
-        note(answer, "observed", format_args!("{} would {would}", rule.id()));
-    }
+    let decision = &judged.decision;
     if let (Outcome::Rewritten, Some(rule), Some(target)) = (decision.outcome, decision.rule, &decision.target) {
         note(
             answer,
@@ -288,10 +229,17 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
 /// An audit annotation gets nothing more once it has so many bytes.
 const MOST_AUDIT_BYTES: usize = 4096;
 
-fn count(snapshot: &Snapshot, reference: &Reference<'_>, decision: &Decision<'_>, observer: &dyn Observer) {
+/// The user is told of so many refused images: a Pod may have thousands.
+const MOST_DENIALS: usize = 10;
+
+fn count(snapshot: &Snapshot, judged: &Judged<'_>, observer: &dyn Observer) {
+    let decision = &judged.decision;
     let label = |registry: &str| snapshot.policies.registry_label(registry);
     let registry_of = |target: &str| Reference::parse(target).map_or(0, |target| label(target.registry()));
-    let source = label(reference.registry());
+    let source = judged
+        .reference
+        .as_ref()
+        .map_or(0, |reference| label(reference.registry()));
     for observed in &decision.observed {
         if let Would::Rewrite(target) = &observed.would {
             let event = ImageEvent {
@@ -316,44 +264,6 @@ fn count(snapshot: &Snapshot, reference: &Reference<'_>, decision: &Decision<'_>
             },
         );
     }
-}
-
-fn denial(snapshot: &Snapshot, decision: &Decision<'_>, slot: &ImageSlot<'_>) -> String {
-    let Some(rule) = decision.rule.map(|rule| snapshot.policies.rule(rule)) else {
-        return String::new();
-    };
-    let message = match rule.action() {
-        Action::Deny { message } => message,
-        _ => "",
-    };
-    format!("{message} ({}, rule {})", shown(slot), rule.id())
-}
-
-fn label_of(snapshot: &Snapshot, image: &str) -> u16 {
-    Reference::parse(image).map_or(0, |reference| snapshot.policies.registry_label(reference.registry()))
-}
-
-fn is_mutable(reference: &Reference<'_>) -> bool {
-    reference.matching_tag() == Some("latest") && reference.digest().is_none()
-}
-
-/// A slot as messages name it: on one line, and not longer than a line.
-fn shown(slot: &ImageSlot<'_>) -> String {
-    format!(
-        "{} \"{}\" (image \"{}\")",
-        slot.kind.noun(),
-        excerpt(&slot.name),
-        excerpt(&slot.image)
-    )
-}
-
-/// A text of the user's, made safe for one line. Warnings are for people: 120 characters of a name tell enough.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(120).flat_map(char::escape_debug).collect();
-    if text.chars().nth(120).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 fn failed() -> Answer {

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
+use self::banner::Banner;
 use crate::{
     admission::{self, ImageEvent, Observer, ReviewOutcome},
     config::{self, Config},
@@ -25,7 +26,7 @@ use crate::{
     policy_source::PolicySource,
     review::Operation,
     snapshot::Snapshot,
-    tls,
+    telemetry, tls,
 };
 
 /// How `serve` ends other than well.
@@ -50,6 +51,7 @@ impl<E: Into<anyhow::Error>> From<E> for ServeError {
 /// When policies, certificates or addresses are not usable: before the webhook's port is open.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let sources = policy_source(&config);
+    warn_of_keys_without_effect(&config);
     // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
     let Config {
         file,
@@ -65,7 +67,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         store: _,
         pull: _,
         opt_out: _,
-        log: _,
+        log,
     } = config;
     if let Some(file) = &file {
         tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
@@ -77,8 +79,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let signals = lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?;
 
     let policies = reload::Policies::load(sources, metrics.clone(), &health).map_err(ServeError::Policies)?;
-    let created = tls::ensure_local(&tls_config.dir, &[webhook_config.listen.ip().to_string()])?;
-    let certificate = reload::Certificate::load(
+    let certificate = tls::ensure_local(&tls_config.dir, &[webhook_config.listen.ip().to_string()])?;
+    let serving = reload::Certificate::load(
         tls::Source {
             dir: tls_config.dir.clone(),
             client_ca: webhook_config.client_ca,
@@ -90,10 +92,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()));
     let rejected = {
         let metrics = metrics.clone();
-        Arc::new(move |rejection: &Rejection| {
-            tracing::debug!(reason = rejection.reason, "a request was refused: {}", rejection.reason);
-            metrics.rejected();
-        })
+        Arc::new(move |_: &Rejection| metrics.rejected())
     };
     let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
     let admin = Server::bind(
@@ -109,8 +108,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let webhook = Server::bind("webhook", webhook_config.listen, router, server::Limits::default())
         .await
         .map_err(|error| cannot_listen("server.webhook.listen", &error))?
-        .with_tls(certificate.configs());
-    banner::print(created, &tls_config.dir, webhook.local_addr(), admin.local_addr());
+        .with_tls(serving.configs());
+    let banner = Banner {
+        certificate,
+        tls_dir: &tls_config.dir,
+        webhook: webhook.local_addr(),
+        admin: admin.local_addr(),
+    };
+    banner.print(!telemetry::is_json(&log));
 
     tokio::select! {
         (webhook, admin) = async { tokio::join!(webhook.run(lifecycle.clone()), admin.run(lifecycle.clone())) } => {
@@ -123,8 +128,26 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             Ok(())
         }
         never = policies.watch() => match never {},
-        never = certificate.watch() => match never {},
+        never = serving.watch() => match never {},
         () = signals => Ok(()),
+    }
+}
+
+/// Keys that are accepted already and do nothing in this version: whoever sets one is told.
+fn warn_of_keys_without_effect(config: &Config) {
+    let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
+        return;
+    };
+    for (key, set) in [
+        ("server.api.listen", config.server.api != default.server.api),
+        ("store.kind", config.store.kind != default.store.kind),
+        ("store.path", config.store.path != default.store.path),
+        ("pushes.pin", config.pushes.pin != default.pushes.pin),
+        ("pushes.verify", config.pushes.verify != default.pushes.verify),
+    ] {
+        if set {
+            tracing::warn!(key, "the key {key} has no effect in this version");
+        }
     }
 }
 

@@ -8,7 +8,10 @@ pub mod completions;
 pub mod explain;
 pub mod reference;
 pub mod review;
+pub mod rewrite;
+pub mod schema;
 pub mod serve;
+pub mod test;
 pub mod webhook_config;
 
 use std::path::PathBuf;
@@ -45,6 +48,9 @@ Examples:
   Where would these images be pulled from, and why?
       waypost explain alpine quay.io/org/app:1.2 --namespace reana
 
+  What would change in the manifests of a chart?
+      helm template my-chart | waypost rewrite --diff
+
   Answer the API server on this machine, and make it ask:
       waypost serve
       waypost webhook-config | kubectl apply -f -
@@ -76,9 +82,12 @@ pub struct Cli {
 pub enum Command {
     Serve(serve::Args),
     Review(review::Args),
+    Rewrite(rewrite::Args),
     Explain(explain::Args),
     Check(check::Args),
+    Test(test::Args),
     Reference(reference::Args),
+    Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
     Completions(completions::Args),
 }
@@ -103,6 +112,10 @@ impl Cli {
                 let config = load(&args.policies.flags())?;
                 review::run(&config)
             }
+            Command::Rewrite(args) => {
+                let config = load(&args.policies.flags())?;
+                rewrite::run(&args, &config)
+            }
             Command::Explain(args) => {
                 let config = load(&args.policies.flags())?;
                 explain::run(&args, &config)
@@ -111,7 +124,12 @@ impl Cli {
                 let config = load(&args.flags())?;
                 check::run(&args, &config)
             }
+            Command::Test(args) => {
+                let config = load(&Flags::default())?;
+                test::run(&args, &config)
+            }
             Command::Reference(args) => reference::run(args),
+            Command::Schema(args) => schema::run(&args),
             Command::WebhookConfig(args) => {
                 let config = load(&Flags::default())?;
                 webhook_config::run(args, &config)

@@ -1,49 +1,18 @@
 //! What becomes of one image: the rules of a [`PolicySet`], in their order, on a reference in its context.
 
 mod explain;
+mod outcome;
 
 use smallvec::SmallVec;
 
-pub use self::explain::{Explanation, Tried, Verdict, explain};
+pub use self::{
+    explain::{Explanation, Tried, Verdict, explain},
+    outcome::Outcome,
+};
 use crate::{
     policy::{Action, Context, Found, InOrder, Matches, Mode, PolicySet, PullPolicy, Rewrite, Rule},
     reference::Reference,
 };
-
-/// What became of an image. The list is closed: metrics, `explain`, Events and logs have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Pulled from somewhere else.
-    Rewritten,
-    /// A rule says to leave it.
-    Kept,
-    /// No rule decides.
-    Unmatched,
-    /// Under a rule's target already.
-    AlreadyTarget,
-    /// The Pod is refused.
-    Denied,
-    /// Only rules in mode `warn` or `audit` would rewrite it.
-    WouldRewrite,
-    /// The Pod or its namespace has the label that stops rewriting.
-    OptedOut,
-    /// Its imagePullPolicy is Never, and the rule does not rewrite such images.
-    PullNever,
-    /// It belongs to a mirror Pod.
-    MirrorPod,
-    /// It is no image reference.
-    Unparsable,
-    /// The rule's target is no valid reference.
-    InvalidTarget,
-    /// There is no push of it.
-    NoPush,
-    /// The target needs a Secret that the Pod lacks and cannot be given any more.
-    NoCredential,
-    /// The target's registry is down.
-    TargetUnavailable,
-    /// The namespace was not known in time.
-    NamespaceUnknown,
-}
 
 /// What the rules made of an image.
 #[derive(Debug)]
@@ -108,11 +77,12 @@ pub fn decide<'s>(
     opted_out: bool,
 ) -> Decision<'s> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let mut walk = Walk {
         set,
         context,
         image,
+        pull_policy,
         rules: found.rules(set.images(), image).peekable(),
         observed: SmallVec::new(),
         under: Matches::new(),
@@ -145,7 +115,7 @@ pub fn decide<'s>(
         return walk.decided(outcome, None, None, set.untouched());
     };
     match set.rule(rule).action() {
-        Action::Rewrite(rewrite) if pull_policy == Some("Never") && !rewrite.preloaded => {
+        Action::Rewrite(rewrite) if leaves_never(rewrite, pull_policy) => {
             walk.decided(Outcome::PullNever, Some(rule), None, set.untouched())
         }
         Action::Rewrite(rewrite) => match rewrite.target(set.rule(rule).matching(), image) {
@@ -163,6 +133,7 @@ struct Walk<'w, 's, R: Iterator<Item = u32>> {
     set: &'s PolicySet,
     context: &'w Context<'w>,
     image: &'w Reference<'w>,
+    pull_policy: Option<&'w str>,
     /// The rules whose `images` match, in order.
     rules: std::iter::Peekable<R>,
     observed: SmallVec<[Observed; 1]>,
@@ -200,9 +171,12 @@ impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
                     .iter()
                     .flat_map(|entries| entries.iter())
                     .any(|entry| entry.rule == number);
+                if under_own || leaves_never(rewrite, self.pull_policy) {
+                    return;
+                }
                 match rewrite.target(rule.matching(), self.image) {
-                    Some(target) if !under_own => Would::Rewrite(target),
-                    _ => return,
+                    Some(target) => Would::Rewrite(target),
+                    None => return,
                 }
             }
             Action::Keep => Would::Keep,
@@ -314,12 +288,13 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
 /// The rule that decides on an image which is under no target.
 fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
     let mut found = Found::default();
-    set.images().find(image, context.namespace, &mut found);
+    set.images().find(image, Some(context), &mut found);
     let rules = found.rules(set.images(), image).peekable();
     let mut walk = Walk {
         set,
         context,
         image,
+        pull_policy: None,
         rules,
         observed: SmallVec::new(),
         under: Matches::new(),
@@ -329,6 +304,18 @@ fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> 
 }
 
 impl PolicySet {
+    /// An image that no rule was asked about.
+    pub(crate) fn left(&self, outcome: Outcome) -> Decision<'_> {
+        Decision {
+            outcome,
+            rule: None,
+            target: None,
+            pull: self.untouched(),
+            warn_mutable_tag: false,
+            observed: SmallVec::new(),
+        }
+    }
+
     /// For images that are left: only the managed pull secret may be due.
     pub(crate) fn untouched(&self) -> PullChange<'_> {
         PullChange {
@@ -393,48 +380,6 @@ impl PullChange<'_> {
             && self.lower == other.lower
             && self.secrets == other.secrets
             && self.common_secrets == other.common_secrets
-    }
-}
-
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::Rewritten,
-        Self::Kept,
-        Self::Unmatched,
-        Self::AlreadyTarget,
-        Self::Denied,
-        Self::WouldRewrite,
-        Self::OptedOut,
-        Self::PullNever,
-        Self::MirrorPod,
-        Self::Unparsable,
-        Self::InvalidTarget,
-        Self::NoPush,
-        Self::NoCredential,
-        Self::TargetUnavailable,
-        Self::NamespaceUnknown,
-    ];
-
-    /// As metrics and messages have it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rewritten => "rewritten",
-            Self::Kept => "kept",
-            Self::Unmatched => "unmatched",
-            Self::AlreadyTarget => "already_target",
-            Self::Denied => "denied",
-            Self::WouldRewrite => "would_rewrite",
-            Self::OptedOut => "opted_out",
-            Self::PullNever => "pull_never",
-            Self::MirrorPod => "mirror_pod",
-            Self::Unparsable => "unparsable",
-            Self::InvalidTarget => "invalid_target",
-            Self::NoPush => "no_push",
-            Self::NoCredential => "no_credential",
-            Self::TargetUnavailable => "target_unavailable",
-            Self::NamespaceUnknown => "namespace_unknown",
-        }
     }
 }
 

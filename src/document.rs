@@ -30,10 +30,13 @@ pub mod check;
 pub mod render;
 
 pub use decode::DecodeError;
+pub(crate) use locate::Lines;
 pub use locate::{Diagnostic, RelatedSpot, Spot, locate};
 pub use node::{Key, Kind, Node, Style, Value};
 pub use path::{Path, Segment};
 pub use problem::{Problem, Related, Severity, Target};
 pub use scalar::quoted;
+pub(crate) use scalar::{is_null, is_string};
 pub use source::{MAX_BYTES, Source, Span};
 pub use yaml::{MAX_DEPTH, MAX_PROBLEMS, parse};
+pub(crate) use yaml::{syntax, unprintable};

@@ -8,9 +8,11 @@
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
 //! | [`decide`] | what becomes of one image, and why | `policy` |
+//! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
+//! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
@@ -25,8 +27,10 @@
 //! `server`, do not import each other, and are wired together by `app`.
 
 pub mod admission;
+pub mod cases;
 pub mod decide;
 pub mod document;
+pub mod manifest;
 pub mod policy;
 pub mod reference;
 pub mod review;

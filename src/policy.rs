@@ -93,6 +93,8 @@ pub struct Rule {
     pull: Pull,
     warn_mutable_tag: bool,
     mode: Mode,
+    /// Whether it replicates, which it does even where another rule decides.
+    replicates: bool,
 }
 
 /// Which images, of which Pods. Absent parts match all.
@@ -205,7 +207,7 @@ impl PolicySet {
     /// The rules that have this name under a target, each with the place of the template.
     pub(crate) fn targets_over(&self, image: &Reference<'_>) -> Matches<'_> {
         let mut found = Matches::new();
-        self.targets.matches(image.segments(), "", &mut found);
+        self.targets.matches(image, None, &mut found);
         found
     }
 
@@ -353,6 +355,13 @@ impl Matching {
         self.namespaces.as_deref().unwrap_or_default()
     }
 
+    /// How many regular expressions it has, excepting ones included.
+    pub(crate) fn regexes(&self) -> usize {
+        let excepting = self.except_images.iter().flat_map(|except| except.0.iter());
+        let tests = self.images.iter().flatten().chain(excepting);
+        tests.filter(|test| matches!(test, ImageTest::Regex(_))).count()
+    }
+
     /// The patterns of `images`: none where there are regular expressions too, or nothing was said.
     pub(crate) fn patterns(&self) -> Option<Vec<&Pattern>> {
         self.images.as_ref()?.iter().map(ImageTest::pattern).collect()
@@ -384,7 +393,12 @@ impl Rewrite {
 
     /// The reference that the image is rewritten to; `None` where that is not valid.
     pub(crate) fn target(&self, matching: &Matching, image: &Reference<'_>) -> Option<String> {
-        let template = self.to.first()?;
+        self.target_of(0, matching, image)
+    }
+
+    /// The reference that one of its templates gives.
+    pub(crate) fn target_of(&self, template: usize, matching: &Matching, image: &Reference<'_>) -> Option<String> {
+        let template = self.to.get(template)?;
         let uses_groups = template
             .variables()
             .any(|variable| matches!(variable, Variable::Group(_)));

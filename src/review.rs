@@ -9,6 +9,7 @@ mod patch;
 mod pod;
 mod wire;
 
+pub(crate) use self::pod::{MIRROR, RULES};
 pub use self::{
     patch::{Patch, Pointer},
     pod::{Annotations, ImageSlot, PodView, PullSecrets, SlotKind, StrMap},

@@ -19,15 +19,20 @@ use crate::config::{Log, LogFormat, LogLevel};
 pub fn init(log: &Log) -> Result<(), AlreadyStarted> {
     let terminal = io::stderr().is_terminal();
     let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    let json = match log.format {
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-        LogFormat::Auto => !terminal,
-    };
-    let subscriber = subscriber(log.level, json, terminal && colour, io::stderr);
+    let subscriber = subscriber(log.level, is_json(log), terminal && colour, io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyStarted)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Whether the log is for programs: people read text.
+#[must_use]
+pub fn is_json(log: &Log) -> bool {
+    match log.format {
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+        LogFormat::Auto => !io::stderr().is_terminal(),
+    }
 }
 
 /// The log was started before.

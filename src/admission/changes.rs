@@ -1,16 +1,13 @@
 //! What is changed of a Pod: collected image by image, written as one patch.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::Scope;
+use super::{Judged, Old, Scope};
 use crate::{
-    decide::{Decision, Outcome},
-    policy::{Context, PullPolicy},
-    reference::Reference,
-    review::{Answer, ImageSlot, Patch, PodView, Pointer, SlotKind},
+    review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
 };
 
@@ -18,17 +15,12 @@ use crate::{
 /// `TotalAnnotationSizeLimitB` in `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 const MOST_ANNOTATION_BYTES: usize = 256 << 10;
 
-/// The annotation with the rules that decided.
-const RULES: &str = "waypost.dev/rules";
-
 /// Changes to a Pod.
 pub(super) struct Changes<'p, 'a> {
     scope: Scope<'p, 'a>,
     pod: &'p PodView<'a>,
     snapshot: &'p Snapshot,
     patch: Patch,
-    /// Secrets to add, each once.
-    secrets: SmallVec<[&'p str; 2]>,
     rewritten: SmallVec<[Rewritten<'p>; 4]>,
 }
 
@@ -51,63 +43,13 @@ impl<'p, 'a> Changes<'p, 'a> {
             pod,
             snapshot,
             patch: Patch::default(),
-            secrets: SmallVec::new(),
             rewritten: SmallVec::new(),
         }
     }
 
-    /// Takes a decision in. A rewrite that needs a Secret which the Pod lacks and cannot be given turns into [`Outcome::NoCredential`].
-    ///
-    /// # Errors
-    ///
-    /// The name of that Secret.
-    pub(super) fn image(
-        &mut self,
-        slot: &'p ImageSlot<'a>,
-        reference: &Reference<'_>,
-        decision: &mut Decision<'p>,
-        context: &Context<'_>,
-    ) -> Result<(), &'p str> {
-        if decision.outcome == Outcome::Denied {
-            return Ok(());
-        }
-        let covered = |reference: &Reference<'_>| {
-            self.snapshot
-                .credentials
-                .cover(reference, context.namespace, context.namespace_labels)
-        };
-        // Targets were checked when they were made.
-        let has_credential = match decision.target.as_deref() {
-            Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
-            None => covered(reference),
-        };
-        let settings = self.snapshot.policies.settings();
-        let managed = (has_credential && decision.pull.inject).then_some(&*settings.pull_secret);
-        let pull = decision.pull;
-        let needed = pull
-            .secrets
-            .iter()
-            .chain(pull.common_secrets)
-            .map(|secret| &**secret)
-            .chain(managed);
-        match self.scope {
-            Scope::Create => {
-                for secret in needed {
-                    if !self.pod.pull_secrets.contains(secret) && !self.secrets.contains(&secret) {
-                        self.secrets.push(secret);
-                    }
-                }
-            }
-            Scope::Update(old) | Scope::Ephemeral(old) if decision.outcome == Outcome::Rewritten => {
-                if let Some(missing) = needed.into_iter().find(|secret| !old.pull_secrets.contains(secret)) {
-                    decision.outcome = Outcome::NoCredential;
-                    decision.target = None;
-                    return Err(missing);
-                }
-            }
-            Scope::Update(_) | Scope::Ephemeral(_) => {}
-        }
-        if let (Some(target), Some(rule)) = (&decision.target, decision.rule) {
+    /// Takes in what becomes of an image.
+    pub(super) fn image(&mut self, slot: &'p ImageSlot<'a>, judged: &Judged<'p>) {
+        if let (Some(target), Some(rule)) = (&judged.decision.target, judged.decision.rule) {
             self.patch.replace(
                 Pointer::Element(slot.kind.list(), slot.index, slot.kind.image_path()),
                 target,
@@ -120,29 +62,19 @@ impl<'p, 'a> Changes<'p, 'a> {
                 rule,
             });
         }
-        // The pull policy of a Pod that exists cannot be changed: see `finish`.
-        if !matches!(self.scope, Scope::Update(_)) {
-            let present = slot.pull_policy.as_deref();
-            // The author named a registry that Waypost keeps a credential for: it is pulled as if Waypost had.
-            let named = decision.outcome == Outcome::Unmatched && has_credential && present != Some("Never");
-            if named && decision.pull.policy.is_none() {
-                decision.pull.policy = Some(settings.pull_policy).filter(|policy| *policy != PullPolicy::Unchanged);
-            }
-            if let Some(policy) = decision.pull.policy_for(present) {
-                self.patch.add(
-                    Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path()),
-                    policy,
-                );
-            }
+        if let Some(policy) = judged.pull_policy {
+            self.patch.add(
+                Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path()),
+                policy,
+            );
         }
-        Ok(())
     }
 
-    /// Writes the patch.
-    pub(super) fn finish(mut self, answer: &mut Answer) {
+    /// Writes the patch. `secrets` are appended to those of a Pod that is new.
+    pub(super) fn finish(mut self, secrets: &[&str], answer: &mut Answer) {
         match self.scope {
             Scope::Create => {
-                self.add_secrets();
+                self.add_secrets(secrets);
                 self.annotate(answer);
             }
             Scope::Update(old) => {
@@ -155,27 +87,26 @@ impl<'p, 'a> Changes<'p, 'a> {
     }
 
     /// Appends, never replaces.
-    fn add_secrets(&mut self) {
-        let present = &self.pod.pull_secrets;
-        if self.secrets.is_empty() || present.unusable {
+    fn add_secrets(&mut self, secrets: &[&str]) {
+        if secrets.is_empty() {
             return;
         }
-        if present.present {
-            for name in &self.secrets {
+        if self.pod.pull_secrets.present {
+            for name in secrets {
                 self.patch
                     .add(Pointer::Plain("/spec/imagePullSecrets/-"), SecretName { name });
             }
         } else {
-            let names: SmallVec<[SecretName<'_>; 2]> = self.secrets.iter().map(|name| SecretName { name }).collect();
+            let names: SmallVec<[SecretName<'_>; 2]> = secrets.iter().map(|name| SecretName { name }).collect();
             self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &names[..]);
         }
     }
 
     /// What cannot be changed of a Pod that exists is put back where a manifest that is applied again would undo what admission set:
     /// the API server refuses anything else.
-    fn restore(&mut self, old: &PodView<'_>) {
+    fn restore(&mut self, old: &Old<'_, '_>) {
         for slot in &self.pod.slots {
-            let Some(old) = old.slot(slot.kind, &slot.name) else {
+            let Some(old) = old.slot(slot) else {
                 continue;
             };
             let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path());
@@ -185,7 +116,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 _ => {}
             }
         }
-        let (old, new) = (&old.pull_secrets, &self.pod.pull_secrets);
+        let (old, new) = (&old.pod.pull_secrets, &self.pod.pull_secrets);
         if old.names != new.names && !old.unusable && !new.unusable && self.pod.has_spec {
             let path = Pointer::Plain("/spec/imagePullSecrets");
             if old.present {
@@ -225,10 +156,9 @@ impl<'p, 'a> Changes<'p, 'a> {
             + RULES.len()
             + rules.len();
         if annotations.bytes + added > MOST_ANNOTATION_BYTES {
-            answer.warnings.push(
+            answer.warn(format_args!(
                 "waypost: the original images are not recorded: the Pod's annotations would become too large"
-                    .to_owned(),
-            );
+            ));
             return;
         }
         if annotations.present {
@@ -239,8 +169,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 self.patch.add(Pointer::Key("/metadata/annotations", RULES), &rules);
             }
         } else {
-            let mut all: std::collections::BTreeMap<&str, &str> =
-                originals.iter().map(|(key, value)| (&**key, *value)).collect();
+            let mut all: BTreeMap<&str, &str> = originals.iter().map(|(key, value)| (&**key, *value)).collect();
             all.insert(RULES, &rules);
             self.patch.add(Pointer::Plain("/metadata/annotations"), &all);
         }
@@ -249,22 +178,19 @@ impl<'p, 'a> Changes<'p, 'a> {
     /// `container=policy/rule`, sorted; entries of other reviews stay. A volume may have a container's name: `volume/name=…`.
     fn rules(&self) -> String {
         let present = self.pod.annotations.rules.as_deref().unwrap_or_default();
-        let mut entries: SmallVec<[(Cow<'_, str>, &str); 8]> = present
+        let mut entries: BTreeMap<Cow<'_, str>, &str> = present
             .split(',')
             .filter_map(|entry| entry.trim().split_once('='))
             .map(|(name, rule)| (name.into(), rule))
             .collect();
         for image in &self.rewritten {
-            let name: Cow<'_, str> = match image.kind {
+            let name = match image.kind {
                 SlotKind::Volume => format!("volume/{}", image.name).into(),
                 _ => image.name.into(),
             };
-            entries.retain(|(present, _)| *present != name);
-            entries.push((name, image.rule));
+            entries.insert(name, image.rule);
         }
-        entries.sort();
-        entries.dedup();
-        let texts: SmallVec<[String; 8]> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
+        let texts: Vec<String> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
         texts.join(",")
     }
 }

@@ -726,3 +726,26 @@ fn labels_select_pods() {
     review["request"]["object"]["metadata"]["labels"] = json!(labels);
     assert_eq!(ask(&snapshot, &review).outcomes, ["rewritten"]);
 }
+
+#[test]
+fn a_pod_of_thousands_of_bad_images_gets_a_few_warnings() {
+    let containers: Vec<Value> = (0..5000)
+        .map(|number| json!({"name": format!("c{number}"), "image": "NOT/VALID"}))
+        .collect();
+    let answered = ask(&snapshot(HUB), &create(pod(json!({ "containers": containers }))));
+    assert_eq!(answered.response["warnings"].as_array().unwrap().len(), 32);
+    assert!(answered.warnings().ends_with("more to warn of"));
+    assert_eq!(answered.outcomes.len(), 5000);
+}
+
+#[test]
+fn a_label_is_found_among_many() {
+    let snapshot = snapshot("- {name: a, match: {podSelector: {matchLabels: {app: x}}}, rewrite: {prefix: r.io}}");
+    for (value, outcome) in [("x", "rewritten"), ("y", "unmatched")] {
+        let mut review = create(one("alpine"));
+        let mut labels: BTreeMap<String, &str> = (0..100).map(|number| (format!("label-{number}"), "x")).collect();
+        labels.insert("app".to_owned(), value);
+        review["request"]["object"]["metadata"]["labels"] = json!(labels);
+        assert_eq!(ask(&snapshot, &review).outcomes, [outcome]);
+    }
+}

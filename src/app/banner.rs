@@ -1,43 +1,75 @@
 //! What `serve` says when it is ready: where it listens, and what to try next.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+};
 
 use crate::tls::Local;
 
-/// Logs it, line by line, so that it is well formed in a log of JSON as well.
-pub(super) fn print(certificate: Local, tls_dir: &Path, webhook: SocketAddr, admin: SocketAddr) {
-    let ca = tls_dir.join("ca.crt");
-    match certificate {
-        Local::Created => tracing::info!(
-            dir = %tls_dir.display(),
-            "made a certificate authority and a certificate for this machine in {}",
-            tls_dir.display()
-        ),
-        Local::Existing => tracing::info!(dir = %tls_dir.display(), "using the certificate in {}", tls_dir.display()),
-    }
-    tracing::info!(%webhook, %admin, "ready: reviews at https://{}/mutate, metrics and health at http://{}/", reachable(webhook), reachable(admin));
-    let review = if Path::new(EXAMPLE).exists() {
-        EXAMPLE
-    } else {
-        "REVIEW.json"
-    };
-    tracing::info!(
-        "try it: curl --cacert {} -H 'Content-Type: application/json' --data @{review} https://{}/mutate",
-        ca.display(),
-        reachable(webhook)
-    );
-    // Written out, because flags of `serve` are none of `webhook-config`.
-    tracing::info!(
-        "register it with the cluster of your kubeconfig: {} webhook-config --url https://{} --ca-file {} | kubectl apply -f -",
-        program(),
-        reachable(webhook),
-        ca.display(),
-    );
+/// What there is to say.
+pub(super) struct Banner<'a> {
+    pub(super) certificate: Local,
+    pub(super) tls_dir: &'a Path,
+    pub(super) webhook: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
-/// As it was called, so that the line works where it is pasted.
-fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "waypost".to_owned())
+impl Banner<'_> {
+    /// Logs it; for `people`, as lines to copy, which a log's time and level would be in the way of.
+    pub(super) fn print(&self, people: bool) {
+        let dir = self.tls_dir.display();
+        match self.certificate {
+            Local::Created => {
+                tracing::info!(%dir, "made a certificate authority and a certificate for this machine in {dir}")
+            }
+            Local::Existing => tracing::info!(%dir, "using the certificate in {dir}"),
+        }
+        let (webhook, admin) = (reachable(self.webhook), reachable(self.admin));
+        let (curl, kubectl) = (self.curl(), self.kubectl());
+        if people {
+            let text = format!(
+                "\nWaypost is ready.\n  reviews   https://{webhook}/mutate\n  metrics   http://{admin}/metrics\n  health    http://{admin}/readyz?verbose\n\n\
+                 Try a review:\n  {curl}\n\nHave the cluster of your kubeconfig ask it, if it can reach this address:\n  {kubectl}\n\n"
+            );
+            // Nobody left to tell.
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        } else {
+            tracing::info!(%webhook, %admin, "ready: reviews at https://{webhook}/mutate, metrics and health at http://{admin}/");
+            tracing::info!("try it: {curl}");
+            tracing::info!("register it with the cluster of your kubeconfig: {kubectl}");
+        }
+    }
+
+    fn curl(&self) -> String {
+        let review = if Path::new(EXAMPLE).exists() {
+            EXAMPLE
+        } else {
+            "REVIEW.json"
+        };
+        format!(
+            "curl --cacert {} -H 'Content-Type: application/json' --data @{review} https://{}/mutate",
+            quoted(&self.ca()),
+            reachable(self.webhook)
+        )
+    }
+
+    fn kubectl(&self) -> String {
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
+        format!(
+            "{} webhook-config --url https://{}/mutate --ca-file {} | kubectl apply -f -",
+            quoted(&program),
+            reachable(self.webhook),
+            quoted(&self.ca())
+        )
+    }
+
+    fn ca(&self) -> String {
+        self.tls_dir.join("ca.crt").display().to_string()
+    }
 }
 
 /// A review of the checkout that `make run` is in.
@@ -52,4 +84,27 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        assert_eq!(quoted("certs/local/ca.crt"), "certs/local/ca.crt");
+        assert_eq!(quoted("my dir/it's"), r"'my dir/it'\''s'");
+        assert_eq!(reachable("0.0.0.0:8443".parse().unwrap()).to_string(), "127.0.0.1:8443");
+        assert_eq!(reachable("[::]:8443".parse().unwrap()).to_string(), "[::1]:8443");
+    }
 }

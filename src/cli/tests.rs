@@ -91,6 +91,23 @@ fn explain_takes_images_and_labels() {
 }
 
 #[test]
+fn rewrite_takes_files_and_a_namespace() {
+    let line = "waypost rewrite a.yaml - --pull --diff -n prod --namespace-labels a=b --preset p,host=h";
+    let Command::Rewrite(args) = parse(line).unwrap().command else {
+        panic!();
+    };
+    assert_eq!(args.files, ["a.yaml", "-"]);
+    assert_eq!(
+        (args.pull, args.diff, &*args.namespace, args.namespace_labels.len()),
+        (true, true, "prod", 1)
+    );
+    let Command::Rewrite(args) = parse("waypost rewrite").unwrap().command else {
+        panic!();
+    };
+    assert_eq!((args.files.len(), &*args.namespace), (0, "default"));
+}
+
+#[test]
 fn check_takes_a_directory() {
     let Command::Check(args) = parse("waypost check dir --format github").unwrap().command else {
         panic!();
@@ -112,6 +129,7 @@ fn what_is_not_understood_is_a_usage_error() {
         "waypost explain",
         "waypost explain a --pod-labels b",
         "waypost check --format xml",
+        "waypost schema nothing",
         "waypost completions tcsh",
         "waypost --color sometimes serve",
     ];

@@ -240,6 +240,54 @@ fn a_target_that_is_no_reference_leaves_the_image() {
 }
 
 #[test]
+fn a_port_at_the_end_of_a_target_is_no_tag() {
+    let rules = "- {name: a, rewrite: {to: ['r.io/{repository}/{registry}']}}";
+    assert_eq!(decided(rules, "localhost:5000/x"), "invalid_target");
+    assert_eq!(decided(rules, "quay.io/x:1"), "rewritten r.io/x/quay.io:1 Always");
+}
+
+#[test]
+fn what_the_grammar_finds_no_registry_in_is_not_rewritten() {
+    assert_eq!(
+        decided("- {name: a, rewrite: {prefix: r.io}}", "a_b.example.com/x"),
+        "invalid_target"
+    );
+}
+
+#[test]
+fn the_letter_case_of_a_host_is_no_way_around_a_rule() {
+    let set = set_of(
+        "- {name: no, match: {images: ['quay.io/evil/**']}, deny: {}}
+- {name: no-either, match: {images: [{regex: 'ghcr\\.io/evil/.*'}]}, deny: {}}
+- {name: hub, match: {images: ['docker.io/**']}, rewrite: {prefix: r.io}}",
+    );
+    for (image, expected) in [
+        ("Quay.io/evil/x", "denied"),
+        ("GHCR.io/evil/x", "denied"),
+        ("R.io/docker.io/library/alpine", "already_target Always"),
+    ] {
+        assert_eq!(check(&set, image, &POD), expected, "{image}");
+    }
+}
+
+#[test]
+fn a_group_that_took_no_part_is_empty() {
+    let rules = r"- {name: a, match: {images: [{regex: 'q\.io/(?<team>[a-z]+-)?x'}]}, rewrite: {to: ['r.io/{team}x'], sharedTarget: true}}";
+    assert_eq!(decided(rules, "q.io/x"), "rewritten r.io/x Always");
+    assert_eq!(decided(rules, "q.io/a-x"), "rewritten r.io/a-x Always");
+}
+
+#[test]
+fn rules_in_mode_audit_do_not_count_preloaded_images() {
+    let set = set_of("- {name: a, mode: audit, match: {images: ['docker.io/**']}, rewrite: {prefix: r.io}}");
+    let never = Pod {
+        pull_policy: Some("Never"),
+        ..POD
+    };
+    assert_eq!(check(&set, "alpine", &never), "unmatched");
+}
+
+#[test]
 fn exempted_operators_are_kept() {
     let set = set_of("- {name: a, rewrite: {prefix: r.io}}");
     let cnpg = Pod {
@@ -278,6 +326,8 @@ fn rule(number: usize) -> impl Strategy<Value = String> {
         "namespaces: ['a*'],",
         "exceptNamespaces: [a],",
         "podSelector: {matchLabels: {l: x}},",
+        "namespaceSelector: {matchLabels: {l: y}},",
+        "namespaces: ['*b', a],",
         "exceptImages: ['*/x/**'],",
     ]);
     let action = prop::sample::select(vec![
@@ -350,7 +400,7 @@ fn image() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(600) })]
 
     #[test]
     fn deciding_on_what_was_decided_changes_nothing(
@@ -382,10 +432,15 @@ proptest! {
     }
 
     #[test]
-    fn explaining_finds_the_rule_that_decides(rules in policies(), image in image(), namespace in prop::sample::select(vec!["a", "ab", "b"])) {
+    fn explaining_finds_the_rule_that_decides(
+        rules in policies(),
+        image in image(),
+        namespace in prop::sample::select(vec!["a", "ab", "b"]),
+        label in prop::sample::select(vec!["x", "y"]),
+    ) {
         let Some(set) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
-        let none = BTreeMap::new();
-        let context = Context { namespace, namespace_labels: &none, pod_labels: &none };
+        let labels: BTreeMap<String, String> = BTreeMap::from([("l".to_owned(), label.to_owned())]);
+        let context = Context { namespace, namespace_labels: &labels, pod_labels: &labels };
         let reference = Reference::parse(&image).unwrap();
         let explanation = explain(&set, &context, &reference, None, false);
         let deciding = explanation.tried.iter().find(|tried| tried.verdict == Verdict::Decides).map(|tried| tried.rule);

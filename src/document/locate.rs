@@ -133,6 +133,45 @@ impl Spot {
     }
 }
 
+/// Where the lines of a text begin, for many places of a long text: [`Spot::of`] counts from the beginning each time.
+pub(crate) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(crate) fn of(source: &Source) -> Self {
+        let breaks = source.text.match_indices('\n').map(|(at, _)| at + 1);
+        Self(std::iter::once(0).chain(breaks).collect())
+    }
+
+    /// The place of a byte range, as [`Spot::of`] has it; without an excerpt where the line is a whole file of its own.
+    pub(crate) fn spot(&self, source: &Source, range: Range<usize>) -> Option<Spot> {
+        let text = source.text.get(range.clone())?;
+        let line = self.0.partition_point(|start| *start <= range.start);
+        let before = *self.0.get(line.checked_sub(1)?)?;
+        let end = self.0.get(line).copied().unwrap_or(source.text.len());
+        // Within these lines everything is as in the whole text, but for the line's number.
+        if end - before > LONGEST_LINE && !text.contains('\n') {
+            let column = column(&source.text, before, range.start);
+            let end_column = column + text.chars().count();
+            return Some(Spot {
+                line,
+                column,
+                end_line: line,
+                end_column,
+                text: String::new(),
+            });
+        }
+        let end = end.max(range.end);
+        let part = Source::new("", source.text.get(before..end)?);
+        let mut spot = Spot::of(&part, range.start - before..range.end - before)?;
+        spot.line += line - 1;
+        spot.end_line += line - 1;
+        Some(spot)
+    }
+}
+
+/// Longer lines are not shown to anybody.
+const LONGEST_LINE: usize = 1 << 16;
+
 /// The line of a byte offset, from 1, and the offset at which that line begins (after a byte order mark, which no editor
 /// counts).
 fn position(text: &str, offset: usize) -> (usize, usize) {

@@ -17,10 +17,20 @@ pub(super) fn cut(text: &str) -> String {
     short
 }
 
+/// Whether a plain scalar is a text.
+pub(crate) fn is_string(text: &str) -> bool {
+    matches!(resolve(text), Value::String(_))
+}
+
+/// Whether a plain scalar is null.
+pub(crate) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
 /// What a plain scalar is.
 pub(super) fn resolve(text: &str) -> Value {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        _ if is_null(text) => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
         _ if is_number(text) => Value::Number(text.into()),

@@ -31,9 +31,17 @@ impl Source {
     /// A diagnostic with line and column where the bytes stop being UTF-8, or none where there are more than
     /// [`MAX_BYTES`] of them.
     pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Result<Self, Box<Diagnostic>> {
+        Self::from_bytes_up_to(MAX_BYTES, name, bytes)
+    }
+
+    /// The same with another limit than [`MAX_BYTES`], for what is no policy: `most` bytes, less than 4 GiB.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_up_to(most: usize, name: impl Into<String>, bytes: &[u8]) -> Result<Self, Box<Diagnostic>> {
         let name = name.into();
-        if bytes.len() > MAX_BYTES {
-            return Err(Box::new(too_large(&name, bytes.len())));
+        if bytes.len() > most {
+            return Err(Box::new(too_large(&name, bytes.len(), most)));
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(name, text)),
@@ -56,7 +64,7 @@ impl Span {
         end: u32::MAX,
     };
 
-    /// The bytes from `start` to `end`. Offsets past 4 GiB do not occur: a text is at most [`MAX_BYTES`] long.
+    /// The bytes from `start` to `end`. Offsets past 4 GiB do not occur: texts have limits below that.
     #[must_use]
     pub fn new(start: usize, end: usize) -> Self {
         let cut = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
@@ -100,14 +108,14 @@ impl fmt::Debug for Span {
     }
 }
 
-pub(super) fn too_large(name: &str, bytes: usize) -> Diagnostic {
+pub(super) fn too_large(name: &str, bytes: usize, most: usize) -> Diagnostic {
     let mut diagnostic = Diagnostic::without_place(
         name,
         Severity::Error,
         "too-large",
         format!(
             "this text has {bytes} bytes, more than the {} MiB that Waypost reads",
-            MAX_BYTES >> 20
+            most >> 20
         ),
     );
     diagnostic.hint = Some("is it the right file? If it is, divide it into several".to_owned());

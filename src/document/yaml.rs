@@ -6,6 +6,8 @@
 mod explain;
 mod refuse;
 
+pub(crate) use explain::{syntax, unprintable};
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -28,7 +30,7 @@ use super::source::{MAX_BYTES, Source, Span, too_large};
 pub fn parse(source: &Source) -> (Vec<Node>, Vec<Problem>) {
     let text = &*source.text;
     if text.len() > MAX_BYTES {
-        let refusal = too_large(&source.name, text.len());
+        let refusal = too_large(&source.name, text.len(), MAX_BYTES);
         let mut problem = Problem::error(refusal.code, Path::root(), refusal.message);
         problem.target = Target::Span(Span::NONE);
         problem.hint = refusal.hint;

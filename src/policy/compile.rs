@@ -1,19 +1,19 @@
 //! From texts to a [`PolicySet`], or to everything that is wrong with them.
 
-mod rule;
+mod assemble;
+mod cross;
+mod presets;
+mod rewrite;
+pub(super) mod rule;
+mod salvage;
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::cell::OnceCell;
 
 use hashbrown::HashMap;
 
 use super::{
-    Action, ImageTest, PolicySet, PresetChoice, Rule, Settings,
-    collision::collisions,
-    index::{Entry, Index},
-    matcher::{MAX_REGEXES, MatcherBuilder},
-    preset,
-    shadow::shadowed,
-    spec::{self, PolicyDocument, PresetDocument, PresetValue, RuleSpec},
+    Action, PolicySet, PresetChoice, Rule, Settings, preset,
+    spec::{self, PolicyDocument, RuleSpec},
 };
 use crate::document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check};
 
@@ -62,6 +62,8 @@ enum Class {
 #[derive(Default)]
 struct Compiler {
     documents: Vec<Document>,
+    /// The names of `documents`, each with the place of the first that has it.
+    policies: HashMap<String, usize>,
     drafts: Vec<Draft>,
     diagnostics: Vec<Diagnostic>,
     shapes: Shapes,
@@ -83,6 +85,26 @@ struct Draft {
     document: usize,
     /// Its place in the document's list.
     index: usize,
+}
+
+/// A rule as it is written.
+struct Numbered {
+    /// Its place in the document's list.
+    index: usize,
+    spec: RuleSpec,
+    /// Whether it is all that was written.
+    whole: bool,
+}
+
+impl Numbered {
+    fn all(specs: Vec<RuleSpec>) -> Vec<Self> {
+        let number = |(index, spec)| Self {
+            index,
+            spec,
+            whole: true,
+        };
+        specs.into_iter().enumerate().map(number).collect()
+    }
 }
 
 #[derive(Default)]
@@ -132,7 +154,7 @@ impl Compiler {
                 "empty-file",
                 "there is no policy in this file",
             );
-            warning.hint = Some("delete it, or write a policy: `waypost check --help` has an example".to_owned());
+            warning.hint = Some("delete it, or write a policy into it".to_owned());
             self.diagnostics.push(warning);
         }
     }
@@ -142,18 +164,21 @@ impl Compiler {
             .shapes
             .policy
             .get_or_init(|| check::Shape::from_schema(&spec::schema::<PolicyDocument>()));
-        let problems = shape.check(&node);
-        let sound = problems.is_empty();
-        self.report(source, Some(&node), problems);
-        if !sound {
-            return;
-        }
-        let document: PolicyDocument = match node.decode() {
-            Ok(document) => document,
-            Err(error) => return self.report(source, Some(&node), vec![error.into()]),
+        let mut problems = shape.check(&node);
+        let (name, rules) = match problems.is_empty().then(|| node.decode::<PolicyDocument>()) {
+            Some(Ok(document)) => (document.metadata.name, Numbered::all(document.spec.rules)),
+            Some(Err(error)) => return self.report(source, Some(&node), vec![error.into()]),
+            None => {
+                let name = node
+                    .get("metadata")
+                    .and_then(|metadata| metadata.get("name"))
+                    .and_then(Node::as_str);
+                let rules = salvage::rules(&node, &problems);
+                self.report(source, Some(&node), std::mem::take(&mut problems));
+                let Some(name) = name else { return };
+                (name.to_owned(), rules)
+            }
         };
-        let mut problems = Vec::new();
-        let name = document.metadata.name;
         let path = Path::root().key("metadata").key("name");
         if !valid_policy_name(&name) {
             problems.push(
@@ -161,7 +186,7 @@ impl Compiler {
                     .hint("write lower-case letters, digits, - and ., beginning and ending with a letter or digit, 253 at most"),
             );
         }
-        if let Some(other) = self.documents.iter().find(|other| other.policy == name) {
+        if let Some(other) = self.policies.get(&name).map(|place| &self.documents[*place]) {
             let preset = preset::find(&name).is_some() || name == BUILT_IN;
             problems.push(
                 Problem::error(
@@ -194,124 +219,16 @@ impl Compiler {
                 policy: name,
             },
             Class::Policy,
-            document.spec.rules,
+            rules,
             false,
         );
     }
 
-    fn preset(&mut self, place: usize, choice: &PresetChoice) {
-        let whole = |name: String, message: String, hint: String| {
-            let mut error = Diagnostic::without_place(name, Severity::Error, "invalid-preset", message);
-            error.hint = Some(hint);
-            error
-        };
-        let Some(preset) = preset::find(&choice.name) else {
-            let names = || preset::ALL.iter().map(|preset| preset.name);
-            let hint = match check::closest(&choice.name, names()) {
-                Some(close) => format!("did you mean `{close}`?"),
-                None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            let message = format!("there is no preset `{}`", choice.name.escape_debug());
-            return self
-                .diagnostics
-                .push(whole("policies.presets".to_owned(), message, hint));
-        };
-        let source = Source::new(format!("preset {}", preset.name), preset.text);
-        if self.documents.iter().any(|other| other.policy == preset.name) {
-            let message = format!("the preset `{}` is chosen twice", preset.name);
-            return self.diagnostics.push(whole(
-                "policies.presets".to_owned(),
-                message,
-                "choose it once".to_owned(),
-            ));
-        }
-        let (mut nodes, problems) = document::parse(&source);
-        self.report(&source, nodes.first(), problems);
-        let Some(mut node) = nodes.pop() else { return };
-        let declared = declared_values(&node);
-        let mut values = BTreeMap::new();
-        for value in &declared {
-            match choice.values.get(&value.name).or(value.default.as_ref()) {
-                Some(given) => {
-                    values.insert(value.name.as_str(), given.as_str());
-                }
-                None => self.diagnostics.push(whole(
-                    source.name.clone(),
-                    format!(
-                        "the preset `{}` needs the value `{}`: {}",
-                        preset.name, value.name, value.description
-                    ),
-                    format!(
-                        "write `{}`, or in the configuration `{{name: {}, values: {{{}: {}}}}}`",
-                        value.as_argument(preset.name),
-                        preset.name,
-                        value.name,
-                        value.example.as_deref().unwrap_or("VALUE")
-                    ),
-                )),
-            }
-        }
-        for name in choice
-            .values
-            .keys()
-            .filter(|name| !declared.iter().any(|value| value.name == **name))
-        {
-            let names: Vec<&str> = declared.iter().map(|value| value.name.as_str()).collect();
-            let hint = match check::closest(name, names.iter().copied()) {
-                Some(close) => format!("did you mean `{close}`?"),
-                None if names.is_empty() => "it has none".to_owned(),
-                None => format!("it has {}", names.join(", ")),
-            };
-            let message = format!("the preset `{}` has no value `{}`", preset.name, name.escape_debug());
-            self.diagnostics.push(whole(source.name.clone(), message, hint));
-        }
-        if declared.iter().any(|value| !values.contains_key(value.name.as_str())) {
-            return;
-        }
-        let unknown = preset::fill_in(&mut node, &values);
-        let shape = self
-            .shapes
-            .preset
-            .get_or_init(|| check::Shape::from_schema(&spec::schema::<PresetDocument>()));
-        let mut problems = shape.check(&node);
-        problems.extend(unknown.into_iter().map(|name| {
-            Problem::error(
-                "unknown-value",
-                Path::root().key("spec"),
-                format!("the value `${{{name}}}` is not declared"),
-            )
-            .hint("add it to `values`")
-        }));
-        let sound = problems.is_empty();
-        self.report(&source, Some(&node), problems);
-        if !sound {
-            return;
-        }
-        let document: PresetDocument = match node.decode() {
-            Ok(document) => document,
-            Err(error) => return self.report(&source, Some(&node), vec![error.into()]),
-        };
-        let exempting = document.spec.exempting;
-        let class = if exempting {
-            Class::Exempting
-        } else {
-            Class::Preset(place)
-        };
-        let file = self.documents.len();
-        let document_of = Document {
-            source,
-            file,
-            node,
-            policy: document.metadata.name,
-        };
-        self.rules(document_of, class, document.spec.rules, exempting);
-    }
-
-    fn rules(&mut self, document: Document, class: Class, specs: Vec<RuleSpec>, only_keeps: bool) {
+    fn rules(&mut self, document: Document, class: Class, specs: Vec<Numbered>, only_keeps: bool) {
         let base = Path::root().key("spec").key("rules");
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut problems = Vec::new();
-        for (index, spec) in specs.into_iter().enumerate() {
+        for Numbered { index, spec, whole } in specs {
             let path = base.clone().index(index);
             if let Some(first) = names.get(&spec.name) {
                 problems.push(
@@ -332,7 +249,17 @@ impl Compiler {
                         .hint("write `keep: {}`"),
                 );
             }
-            if let Some(rule) = rule::build(&document.policy, spec, &path, &mut problems) {
+            let before = problems.len();
+            let rule = rule::build(&document.policy, spec, &path, &mut problems);
+            if !whole {
+                let found = problems.split_off(before);
+                problems.extend(
+                    found
+                        .into_iter()
+                        .filter(|problem| !rule::MISSING.contains(&problem.code)),
+                );
+            }
+            if let Some(rule) = rule.filter(|_| whole) {
                 self.drafts.push(Draft {
                     class,
                     rule,
@@ -341,12 +268,16 @@ impl Compiler {
                 });
             }
         }
-        if names.is_empty() {
+        let rules = document.node.at(&base).map(|rules| &rules.value);
+        if matches!(rules, Some(document::Value::Sequence(items)) if items.is_empty()) {
             problems.push(
                 Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
             );
         }
         self.report(&document.source, Some(&document.node), problems);
+        self.policies
+            .entry(document.policy.clone())
+            .or_insert(self.documents.len());
         self.documents.push(document);
     }
 
@@ -366,156 +297,10 @@ impl Compiler {
         self.cross_check();
         let failed = self.diagnostics.iter().any(Diagnostic::is_error);
         let set = if failed { None } else { self.assemble(settings) };
-        self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
+        sort(&mut self.diagnostics);
         Compiled {
             set,
             diagnostics: self.diagnostics,
-        }
-    }
-
-    /// What only shows when all rules are known.
-    fn cross_check(&mut self) {
-        let rules: Vec<&Rule> = self.drafts.iter().map(|draft| &draft.rule).collect();
-        let mut found: Vec<(usize, Problem)> = Vec::new();
-        let regexes = |rule: &Rule| {
-            rule.matching
-                .images
-                .iter()
-                .flatten()
-                .filter(|test| matches!(test, ImageTest::Regex(_)))
-                .count()
-        };
-        let mut total = 0;
-        for (place, rule) in rules.iter().enumerate() {
-            let before = total;
-            total += regexes(rule);
-            if before <= MAX_REGEXES && total > MAX_REGEXES {
-                let path = self.path(place).key("match").key("images");
-                let message = format!("there are more than {MAX_REGEXES} regular expressions");
-                found.push((
-                    place,
-                    Problem::error("too-many-regexes", path, message)
-                        .hint("use patterns: any number of them costs the same"),
-                ));
-            }
-        }
-        for (shadowed, by) in shadowed(&rules) {
-            let (draft, first) = (&self.drafts[shadowed], &self.drafts[by]);
-            let same_file = self.file(draft) == self.file(first);
-            let message = format!(
-                "the rule `{}` never decides: `{}` comes first and matches all that it matches",
-                draft.rule.id, first.rule.id
-            );
-            let mut problem = if same_file {
-                Problem::error("shadowed-rule", self.path(shadowed).key("name"), message)
-            } else {
-                Problem::warning("shadowed-rule", self.path(shadowed).key("name"), message)
-            };
-            problem = problem.hint("put it before that rule, let that rule match less, or delete it");
-            if draft.document == first.document {
-                problem = problem.related(self.path(by).key("name"), "the rule that comes first");
-            }
-            found.push((shadowed, problem));
-        }
-        for collision in collisions(&rules) {
-            let (place, template) = collision.second;
-            let (draft, rewrite) = (&self.drafts[place], |rule: &Rule| match &rule.action {
-                Action::Rewrite(rewrite) => rewrite.to[template.min(rewrite.to.len() - 1)].to_string(),
-                _ => String::new(),
-            });
-            let text = rewrite(&draft.rule);
-            let what = if collision.loses_registry {
-                "registries"
-            } else {
-                "repositories"
-            };
-            let message = match collision.first.0 == place {
-                true => format!(
-                    "the template `{text}` can give images of different {what} one name, and the rule matches several"
-                ),
-                false => format!(
-                    "the template `{text}` can give an image the name that `{}` gives another",
-                    self.drafts[collision.first.0].rule.id
-                ),
-            };
-            let hint = if collision.loses_registry {
-                "put {registry} into it, let the rule match one registry, or say `sharedTarget: true` if the images are the same in all"
-            } else {
-                "put {repository} into it, let the rules match different images, or say `sharedTarget: true` if the images are the same"
-            };
-            let path = self.path(place).key("rewrite");
-            found.push((place, Problem::error("shared-target", path, message).hint(hint)));
-        }
-        for (place, problem) in found {
-            if let Some(document) = self.documents.get(self.drafts[place].document) {
-                let diagnostic = document::locate(&problem, &document.source, Some(&document.node));
-                self.diagnostics.push(diagnostic);
-            }
-        }
-    }
-
-    fn assemble(&mut self, settings: Settings) -> Option<PolicySet> {
-        let rules: Vec<Rule> = self.drafts.drain(..).map(|draft| draft.rule).collect();
-        let mut images = MatcherBuilder::new();
-        let mut targets = Index::new();
-        let mut registries: HashMap<Box<str>, u16> = HashMap::new();
-        let mut registry_names: Vec<Box<str>> = vec![super::OTHER_REGISTRY.into()];
-        let mut know = |registry: &str| {
-            let next = u16::try_from(registry_names.len());
-            if let (false, Ok(next)) = (registries.contains_key(registry), next) {
-                registries.insert(registry.into(), next);
-                registry_names.push(registry.into());
-            }
-        };
-        for (number, rule) in (0u32..).zip(&rules) {
-            let namespaces = rule.matching.namespaces.as_deref();
-            match &rule.matching.images {
-                None => images.everything(namespaces, number),
-                Some(tests) => {
-                    for test in tests {
-                        match test {
-                            ImageTest::Pattern(pattern) => {
-                                images.pattern(pattern, namespaces, number);
-                                pattern.literal_registry().into_iter().for_each(&mut know);
-                            }
-                            ImageTest::Regex(regex) => images.regex(regex, number),
-                        }
-                    }
-                }
-            }
-            if let Action::Rewrite(rewrite) = &rule.action {
-                for (detail, template) in (0u32..).zip(&rewrite.to) {
-                    know(template.registry());
-                    for names in template.prefix_patterns() {
-                        targets.insert(&names, None, Entry { rule: number, detail });
-                    }
-                }
-            }
-        }
-        let denying = rules
-            .iter()
-            .take_while(|rule| matches!(rule.action, Action::Deny { .. }))
-            .count();
-        match images.build() {
-            Ok(images) => {
-                let denying = u32::try_from(denying).unwrap_or(u32::MAX);
-                Some(PolicySet {
-                    rules,
-                    denying,
-                    images,
-                    targets,
-                    registries,
-                    registry_names,
-                    settings,
-                })
-            }
-            Err(error) => {
-                let message = format!("the regular expressions of all rules together are too large: {error}");
-                let mut problem = Diagnostic::without_place("policies", Severity::Error, "regexes-too-large", message);
-                problem.hint = Some("use patterns where they serve, or shorter repetitions".to_owned());
-                self.diagnostics.push(problem);
-                None
-            }
         }
     }
 
@@ -523,20 +308,19 @@ impl Compiler {
         self.diagnostics
             .extend(problems.iter().map(|problem| document::locate(problem, source, node)));
     }
-
-    fn path(&self, place: usize) -> Path {
-        Path::root().key("spec").key("rules").index(self.drafts[place].index)
-    }
-
-    fn file(&self, draft: &Draft) -> Option<usize> {
-        self.documents.get(draft.document).map(|document| document.file)
-    }
 }
 
-/// The values that a preset declares, read before the rest of it can be checked.
-fn declared_values(node: &Node) -> Vec<PresetValue> {
-    let values = node.get("spec").and_then(|spec| spec.get("values"));
-    values.and_then(|values| values.decode().ok()).unwrap_or_default()
+/// Errors before warnings, file by file, from the top of each to its end: as people mend them.
+fn sort(diagnostics: &mut [Diagnostic]) {
+    let mut files: HashMap<String, usize> = HashMap::new();
+    for diagnostic in diagnostics.iter() {
+        let next = files.len();
+        files.entry(diagnostic.source.clone()).or_insert(next);
+    }
+    diagnostics.sort_by_key(|diagnostic| {
+        let place = diagnostic.spot.as_ref().map(|spot| (spot.line, spot.column));
+        (!diagnostic.is_error(), files.get(&diagnostic.source).copied(), place)
+    });
 }
 
 /// A DNS subdomain, as the names of Kubernetes objects are.

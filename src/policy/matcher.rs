@@ -4,9 +4,9 @@ use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use smallvec::SmallVec;
 
 use super::{
-    glob::Glob,
-    index::{Entry, InOrder, Index, Matches},
-    pattern::{Pattern, Suffix},
+    Context,
+    index::{Entry, InOrder, Index, Matches, Scope},
+    pattern::{Pattern, Suffix, registry_to_match},
     template::Groups,
 };
 use crate::reference::Reference;
@@ -25,7 +25,8 @@ const MAX_REGEX_SET_BYTES: usize = 64 << 20;
 pub(crate) struct Matcher {
     index: Index,
     suffixes: Vec<Suffix>,
-    regexes: RegexSet,
+    /// None where there is no expression: even an empty set is not free.
+    regexes: Option<RegexSet>,
     /// What each expression of `regexes` stands for.
     regex_rules: Vec<u32>,
 }
@@ -49,7 +50,7 @@ impl MatcherBuilder {
         }
     }
 
-    pub(crate) fn pattern(&mut self, pattern: &Pattern, namespaces: Option<&[Glob]>, rule: u32) {
+    pub(crate) fn pattern(&mut self, pattern: &Pattern, scope: Scope<'_>, rule: u32) {
         let detail = match pattern.suffix() {
             Some(suffix) => {
                 self.suffixes.push(suffix.clone());
@@ -57,13 +58,12 @@ impl MatcherBuilder {
             }
             None => Entry::NOTHING,
         };
-        self.index
-            .insert(pattern.segments(), namespaces, Entry { rule, detail });
+        self.index.insert(pattern.segments(), scope, Entry { rule, detail });
     }
 
-    pub(crate) fn everything(&mut self, namespaces: Option<&[Glob]>, rule: u32) {
+    pub(crate) fn everything(&mut self, scope: Scope<'_>, rule: u32) {
         self.index.insert_for_all(
-            namespaces,
+            scope,
             Entry {
                 rule,
                 detail: Entry::NOTHING,
@@ -80,38 +80,37 @@ impl MatcherBuilder {
     ///
     /// When the regular expressions together are too large.
     pub(crate) fn build(self) -> Result<Matcher, regex::Error> {
-        let regexes = RegexSetBuilder::new(&self.regexes)
-            .size_limit(MAX_REGEX_SET_BYTES)
-            .dfa_size_limit(MAX_REGEX_SET_BYTES / 8)
-            .build()?;
+        let regexes = |expressions: &[String]| {
+            RegexSetBuilder::new(expressions)
+                .size_limit(MAX_REGEX_SET_BYTES)
+                .dfa_size_limit(MAX_REGEX_SET_BYTES / 8)
+                .build()
+        };
         Ok(Matcher {
             index: self.index,
             suffixes: self.suffixes,
-            regexes,
+            regexes: (!self.regexes.is_empty()).then(|| regexes(&self.regexes)).transpose()?,
             regex_rules: self.regex_rules,
         })
     }
 }
 
 impl Matcher {
-    /// Finds all that matches the image, to be gone through in order by [`Found::rules`].
-    pub(crate) fn find<'i>(&'i self, image: &Reference<'_>, namespace: &str, found: &mut Found<'i>) {
-        self.index.matches(image.segments(), namespace, &mut found.lists);
-        if !self.regex_rules.is_empty() {
-            let canonical = image.canonical().to_string();
-            found.by_regex.extend(
-                self.regexes
-                    .matches(&canonical)
-                    .iter()
-                    .map(|index| self.regex_rules[index]),
-            );
+    /// Finds all that matches the image and may be for this context, to be gone through in order by [`Found::rules`].
+    pub(crate) fn find<'i>(&'i self, image: &Reference<'_>, context: Option<&Context<'_>>, found: &mut Found<'i>) {
+        self.index.matches(image, context, &mut found.lists);
+        if let Some(regexes) = &self.regexes {
+            let matched = regexes.matches(&text_to_match(image));
+            found
+                .by_regex
+                .extend(matched.iter().map(|index| self.regex_rules[index]));
         }
     }
 
-    /// Whether anything matches.
+    /// Whether anything matches, of what is for all contexts.
     pub(crate) fn matches(&self, image: &Reference<'_>) -> bool {
         let mut found = Found::default();
-        self.find(image, "", &mut found);
+        self.find(image, None, &mut found);
         found.rules(self, image).next().is_some()
     }
 }
@@ -165,9 +164,9 @@ impl AnchoredRegex {
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         // The expression alone first: its own mistakes are to be shown as the author wrote them.
         Regex::new(source)?;
-        let regex = RegexBuilder::new(&format!(r"\A(?:{source})\z"))
-            .size_limit(MAX_REGEX_BYTES)
-            .build()?;
+        let build = |expression: String| RegexBuilder::new(&expression).size_limit(MAX_REGEX_BYTES).build();
+        // What is sound alone and not in parentheses ends in a comment, which `(?x)` allows; the next line is outside of it.
+        let regex = build(format!(r"\A(?:{source})\z")).or_else(|_| build(format!("\\A(?:{source}\n)\\z")))?;
         Ok(Self {
             source: source.into(),
             regex,
@@ -186,12 +185,12 @@ impl AnchoredRegex {
 
     /// Whether it matches the normalised reference.
     pub fn matches(&self, image: &Reference<'_>) -> bool {
-        self.regex.is_match(&image.canonical().to_string())
+        self.regex.is_match(&text_to_match(image))
     }
 
     /// What its groups matched, cut off where the name ends: tag and digest are carried over on their own.
     pub(crate) fn captures(&self, image: &Reference<'_>) -> Option<Captured> {
-        let text = image.canonical().to_string();
+        let text = text_to_match(image);
         let end = text.len() - image.suffix().len();
         let mut locations = self.regex.capture_locations();
         self.regex.captures_read(&mut locations, &text)?;
@@ -206,6 +205,14 @@ impl AnchoredRegex {
             .collect();
         Some(Captured { groups })
     }
+}
+
+/// What regular expressions are matched with: the normal form, the registry in lower case.
+fn text_to_match(image: &Reference<'_>) -> String {
+    let mut text = image.canonical().to_string();
+    let registry = registry_to_match(image);
+    text.replace_range(..registry.len(), &registry);
+    text
 }
 
 /// What the groups of a regular expression matched.
@@ -237,6 +244,13 @@ mod tests {
             (r"docker\.io/b|x", "docker.io/b/c", false),
             (r"gcr.io/x", "gcr.io/x:1", false),
             (r"gcr\.io/x:\d+", "gcr.io/x:1", true),
+            (r"gcr\.io/x", "GCR.io/x", true),
+            (r"(?i)GCR\.io/X", "gcr.io/x", true),
+            (r"(?x) gcr\.io / x  # a comment", "gcr.io/x", true),
+            (r"(?x) gcr\.io / x  # a comment", "gcr.io/x/y", false),
+            (r"(?x: gcr\.io / x )", "gcr.io/x", true),
+            (r"(?m)^gcr\.io/x$", "gcr.io/x", true),
+            ("", "gcr.io/x", false),
         ] {
             let regex = AnchoredRegex::new(regex).unwrap();
             assert_eq!(

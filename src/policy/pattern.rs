@@ -1,32 +1,25 @@
 //! Image patterns: `registry/repository[:tag][@digest]` with `*` and `**`.
 
-use std::{fmt, ops::Range};
+mod segment;
 
+use std::{borrow::Cow, fmt, ops::Range};
+
+pub use self::segment::Segment;
+pub(crate) use self::segment::segments_intersect;
+use self::segment::{covers_segments, matches_segments};
 use super::glob::Glob;
 use crate::reference::{self, Reference};
 
 /// A pattern of a rule's `images` or `exceptImages`, matched against the normalised reference.
 ///
 /// `*` stands for any characters within one segment, `**` for one or more whole segments. An omitted tag or digest matches
-/// anything; an image with neither is matched as if it had the tag `latest`.
+/// anything; an image with neither is matched as if it had the tag `latest`. The letter case of the registry does not count,
+/// since that of a host does not: `Quay.io/evil` is pulled from quay.io.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     /// The registry, then the segments of the repository.
     segments: Vec<Segment>,
     suffix: Option<Box<Suffix>>,
-}
-
-/// What one part between slashes matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// This text alone.
-    Literal(Box<str>),
-    /// `*`: any one segment.
-    Any,
-    /// A text with `*` in it.
-    Glob(Glob),
-    /// `**`: one segment or more.
-    Deep,
 }
 
 /// What a pattern says of tag and digest.
@@ -74,20 +67,41 @@ impl Pattern {
                 "write registry/repository, such as docker.io/**".into(),
             ));
         }
+        if let Some(scheme) = text.find("://") {
+            return Err(error(
+                0..scheme + 3,
+                format!("the pattern `{}` begins with a scheme", text.escape_debug()),
+                format!("image references have none: write {}", &text[scheme + 3..]),
+            ));
+        }
         let (first, rest) = match name.split_once('/') {
             Some((first, rest)) if may_be_registry(first) => (first, rest),
             _ => return Err(without_registry(text, name)),
         };
-        let registry = if first == "index.docker.io" { "docker.io" } else { first };
+        let registry = match first.to_ascii_lowercase() {
+            legacy if legacy == "index.docker.io" => "docker.io".to_owned(),
+            registry => registry,
+        };
         if let Some(bad) = registry.find(|c: char| !(c.is_ascii_alphanumeric() || ".-:[]*_".contains(c))) {
             let width = registry[bad..].chars().next().map_or(1, char::len_utf8);
             return Err(error(
                 bad..bad + width,
-                format!("the pattern `{text}` has a registry that no image can have: `{registry}`"),
-                "a registry is a host, with a port if need be: docker.io, localhost:5000, [::1]:5000".into(),
+                format!("the pattern `{text}` has a registry that no image can have: `{first}`"),
+                REGISTRY_HINT.into(),
             ));
         }
-        let mut segments = vec![Segment::parse(registry)];
+        if first.contains("**") && first != "**" {
+            return Err(within_a_segment(0..first.len(), text, first));
+        }
+        // A literal one: what stands in no reference would never match.
+        if !first.contains('*') && Reference::parse(&format!("{first}/x")).is_err() {
+            return Err(error(
+                0..first.len(),
+                format!("the pattern `{text}` has a registry that no image can have: `{first}`"),
+                REGISTRY_HINT.into(),
+            ));
+        }
+        let mut segments = vec![Segment::parse(&registry)];
         let mut offset = first.len() + 1;
         for part in rest.split('/') {
             let within = offset..offset + part.len();
@@ -100,11 +114,7 @@ impl Pattern {
                 ));
             }
             if part.contains("**") && part != "**" {
-                return Err(error(
-                    within,
-                    format!("the pattern `{text}` has `**` inside the segment `{part}`"),
-                    "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
-                ));
+                return Err(within_a_segment(within, text, part));
             }
             if let Some(bad) =
                 part.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c)))
@@ -127,6 +137,13 @@ impl Pattern {
                         wrong.escape_debug()
                     ),
                     hint,
+                ));
+            }
+            if !part.contains('*') && reference::valid_repository_segment(part).is_err() {
+                return Err(error(
+                    within,
+                    format!("the pattern `{text}` has the segment `{part}`, which no image can have"),
+                    "a segment begins and ends with a letter or digit, with . _ __ or dashes between them".into(),
                 ));
             }
             segments.push(Segment::parse(part));
@@ -215,7 +232,8 @@ impl Pattern {
 
     /// Whether the pattern matches, looked at alone. The index answers the same for all patterns of a set at once.
     pub fn matches(&self, image: &Reference<'_>) -> bool {
-        let segments: Vec<&str> = image.segments().collect();
+        let registry = registry_to_match(image);
+        let segments: Vec<&str> = segments_to_match(image, &registry).collect();
         matches_segments(&self.segments, &segments) && self.suffix.as_ref().is_none_or(|suffix| suffix.matches(image))
     }
 
@@ -255,54 +273,6 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl Segment {
-    /// Reads one segment: every text is one.
-    pub(crate) fn parse(text: &str) -> Self {
-        match text {
-            "*" => Self::Any,
-            "**" => Self::Deep,
-            _ if text.contains('*') => Self::Glob(Glob::new(text)),
-            _ => Self::Literal(text.into()),
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Literal(text) => text,
-            Self::Any => "*",
-            Self::Glob(glob) => glob.as_str(),
-            Self::Deep => "**",
-        }
-    }
-
-    /// Whether it matches one segment; `**` does.
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Literal(literal) => **literal == *text,
-            Self::Glob(glob) => glob.matches(text),
-            Self::Any | Self::Deep => true,
-        }
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Any | Self::Deep, _) => true,
-            (_, Self::Literal(literal)) => self.matches(literal),
-            _ => self == other,
-        }
-    }
-
-    /// Whether one segment matches both; `**` counts as `*`.
-    fn intersects(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Any | Self::Deep, _) | (_, Self::Any | Self::Deep) => true,
-            (Self::Literal(literal), _) => other.matches(literal),
-            (_, Self::Literal(literal)) => self.matches(literal),
-            (Self::Glob(left), Self::Glob(right)) => left.intersects(right),
-        }
-    }
-}
-
 impl Suffix {
     /// Whether tag and digest of the image match. An image with neither has the tag `latest` here.
     pub(crate) fn matches(&self, image: &Reference<'_>) -> bool {
@@ -316,53 +286,25 @@ impl Suffix {
     }
 }
 
-/// Whether some list of segments matches both. Exact, by the product of the two automata.
-pub(crate) fn segments_intersect(left: &[Segment], right: &[Segment]) -> bool {
-    // row[j]: left[..i] and right[..j] can match the same text.
-    let mut row = vec![false; right.len() + 1];
-    for i in 0..=left.len() {
-        let mut next = vec![false; right.len() + 1];
-        for j in 0..=right.len() {
-            next[j] = if i == 0 || j == 0 {
-                i == 0 && j == 0
-            } else {
-                let (l, r) = (&left[i - 1], &right[j - 1]);
-                // Both take one more segment; a `**` that has taken one already may stay where it is.
-                l.intersects(r)
-                    && (row[j - 1] || (*l == Segment::Deep && next[j - 1]) || (*r == Segment::Deep && row[j]))
-            };
-        }
-        row = next;
+/// The image's registry as patterns and regular expressions see it: in lower case.
+pub(crate) fn registry_to_match<'a>(image: &Reference<'a>) -> Cow<'a, str> {
+    let registry = image.registry();
+    if registry.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        registry.to_ascii_lowercase().into()
+    } else {
+        registry.into()
     }
-    row[right.len()]
 }
 
-fn matches_segments(pattern: &[Segment], text: &[&str]) -> bool {
-    // row[j]: the pattern so far matches text[..j].
-    let mut row = vec![false; text.len() + 1];
-    row[0] = true;
-    for segment in pattern {
-        let mut next = vec![false; text.len() + 1];
-        for j in 1..=text.len() {
-            next[j] = segment.matches(text[j - 1]) && (row[j - 1] || (*segment == Segment::Deep && next[j - 1]));
-        }
-        row = next;
-    }
-    row[text.len()]
-}
-
-fn covers_segments(general: &[Segment], special: &[Segment]) -> bool {
-    let mut row = vec![false; special.len() + 1];
-    row[0] = true;
-    for segment in general {
-        let mut next = vec![false; special.len() + 1];
-        for j in 1..=special.len() {
-            let one = segment.covers(&special[j - 1]) && (special[j - 1] != Segment::Deep || *segment == Segment::Deep);
-            next[j] = one && (row[j - 1] || (*segment == Segment::Deep && next[j - 1]));
-        }
-        row = next;
-    }
-    row[special.len()]
+/// The image's segments as patterns see them; `registry` is [`registry_to_match`].
+pub(crate) fn segments_to_match<'s>(
+    image: &Reference<'s>,
+    registry: &'s str,
+) -> impl Iterator<Item = &'s str> + use<'s> {
+    (!registry.is_empty())
+        .then_some(registry)
+        .into_iter()
+        .chain(image.repository().segments())
 }
 
 /// Whether a first segment may stand for a registry: what normalisation takes for one, or a wildcard.
@@ -370,12 +312,25 @@ fn may_be_registry(segment: &str) -> bool {
     segment.contains('*') || reference::is_registry_host(segment)
 }
 
+fn within_a_segment(within: Range<usize>, text: &str, part: &str) -> PatternError {
+    PatternError {
+        message: format!("the pattern `{text}` has `**` inside the segment `{part}`"),
+        hint: "`**` stands for whole segments: put it between slashes, or use `*` within a segment".into(),
+        within,
+    }
+}
+
 fn without_registry(text: &str, name: &str) -> PatternError {
-    let hint = match name {
-        "*" | "**" => "write */** for every image".to_owned(),
+    let hint = match name.split_once(':') {
+        _ if name == "*" || name == "**" => "write */** for every image".to_owned(),
+        _ if name.starts_with('/') => "take the `/` at the beginning out".to_owned(),
+        // As a reference it is an image with a tag, but it may be meant for a host with a port.
+        Some((image, _)) if !name.contains('/') && !reference::is_registry_host(image) => {
+            format!("for the image write docker.io/library/{text}, for everything in a registry of that name {name}/**")
+        }
         _ if reference::is_registry_host(name) => format!("for everything in that registry write {name}/**"),
         _ if name.contains('/') => format!("write docker.io/{text}, or */{text} for any registry"),
-        _ => format!("write docker.io/library/{text}, or */**/{text} for any registry and path"),
+        _ => format!("write docker.io/library/{text}, or **/{text} for any registry and path"),
     };
     PatternError {
         message: format!("the pattern `{}` names no registry", text.escape_debug()),
@@ -383,3 +338,8 @@ fn without_registry(text: &str, name: &str) -> PatternError {
         within: 0..text.len(),
     }
 }
+
+const REGISTRY_HINT: &str = "a registry is a host, with a port if need be: docker.io, localhost:5000, [::1]:5000";
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Templates: the name that a rule's rewrite gives, such as `registry.cern.ch/{registry}/{repository}`.
 
+mod inverse;
+
 use std::{fmt, ops::Range};
 
 use super::pattern::Segment;
@@ -135,6 +137,29 @@ impl Template {
         })
     }
 
+    /// The same template for sources of one registry: with that for `{registry}`.
+    pub(crate) fn of_registry(&self, registry: &str) -> Self {
+        let mut pieces: Vec<Piece> = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            let literal = match piece {
+                Piece::Variable(Variable::Registry) => registry,
+                Piece::Literal(literal) => literal,
+                Piece::Variable(_) => {
+                    pieces.push(piece.clone());
+                    continue;
+                }
+            };
+            match pieces.last_mut() {
+                Some(Piece::Literal(before)) => *before = format!("{before}{literal}").into(),
+                _ => pieces.push(Piece::Literal(literal.into())),
+            }
+        }
+        Self {
+            text: self.text.replace("{registry}", registry).into(),
+            pieces: pieces.into(),
+        }
+    }
+
     /// The text it was made from.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -203,10 +228,15 @@ impl Template {
     /// The reference that this image is rewritten to: the name with the image's tag and digest. `None` where it is no valid reference
     /// (too long, or a part that cannot stand where the template puts it, such as a port inside the path).
     pub(crate) fn target(&self, image: &Reference<'_>, groups: &dyn Groups) -> Option<String> {
+        // Where the grammar finds no registry, {registry} and {repository} would not say what they promise.
+        if image.registry().is_empty() {
+            return None;
+        }
         let mut target = self.render(image, groups);
         target.push_str(image.suffix());
         let parsed = Reference::parse(&target).ok()?;
-        if parsed.registry() != self.registry() {
+        // A port at the end of the path would read as a tag.
+        if parsed.registry() != self.registry() || parsed.suffix() != image.suffix() {
             return None;
         }
         // `docker.io/alpine` is not its own normal form: what is written always is.
@@ -217,73 +247,6 @@ impl Template {
             }
         }
         Some(target)
-    }
-
-    /// The canonical names that this template sends to `name` (a registry and repository), likeliest first. `registry` is the one that
-    /// the rule's images have, for a template that does not say it.
-    pub(crate) fn sources(&self, name: &str, registry: Option<&str>, fixed: Option<&str>) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut bound = Bound {
-            registry,
-            repository: fixed,
-            namespace: None,
-            name: None,
-        };
-        self.invert(0, name, &mut bound, &mut found);
-        found
-    }
-
-    fn invert<'a>(&'a self, piece: usize, rest: &'a str, bound: &mut Bound<'a>, found: &mut Vec<String>) {
-        // A template has few variables, but a hostile name many slashes: enough is enough.
-        if found.len() >= 4 {
-            return;
-        }
-        let Some(current) = self.pieces.get(piece) else {
-            if rest.is_empty() {
-                found.extend(bound.source());
-            }
-            return;
-        };
-        let variable = match current {
-            Piece::Literal(literal) => {
-                // The slash that an empty {namespace} took along.
-                let literal: &str = match piece.checked_sub(1).map(|before| &self.pieces[before]) {
-                    Some(Piece::Variable(Variable::Namespace)) if bound.namespace == Some("") => {
-                        literal.strip_prefix('/').unwrap_or(literal)
-                    }
-                    _ => literal,
-                };
-                if let Some(rest) = rest.strip_prefix(literal) {
-                    self.invert(piece + 1, rest, bound, found);
-                }
-                return;
-            }
-            Piece::Variable(Variable::Group(_)) => return,
-            Piece::Variable(variable) => variable,
-        };
-        let many = matches!(variable, Variable::Repository | Variable::Namespace);
-        let last = piece + 1 == self.pieces.len();
-        let empty = (*variable == Variable::Namespace).then_some(0);
-        let ends = rest
-            .char_indices()
-            .map(|(index, _)| index)
-            .skip(1)
-            .chain((!rest.is_empty()).then_some(rest.len()))
-            .take_while(|end| many || !rest[..*end].contains('/'))
-            .chain(empty);
-        for end in ends {
-            if last && end != rest.len() {
-                continue;
-            }
-            let slot = bound.slot(variable);
-            let before = *slot;
-            if before.is_some_and(|before| before != &rest[..end]) {
-                continue;
-            }
-            *slot = Some(&rest[..end]);
-            self.invert(piece + 1, &rest[end..], bound, found);
-            *bound.slot(variable) = before;
-        }
     }
 
     /// Whether the source's registry can be read off every name it makes.
@@ -313,7 +276,12 @@ impl Template {
     }
 
     /// Whether one can tell where each variable ends: a slash between any two, and one at most of several segments.
-    fn separates(&self) -> bool {
+    pub(crate) fn separates(&self) -> bool {
+        // `docker.io/x` becomes `docker.io/library/x`, so that a first segment may be the source's or not.
+        let mut variables = self.variables();
+        if self.literal_prefix() == "docker.io/" && variables.next().is_some_and(Variable::may_have_slashes) {
+            return false;
+        }
         let mut since_slash = true;
         let mut several = 0;
         for piece in &self.pieces {
@@ -324,7 +292,7 @@ impl Template {
                         return false;
                     }
                     since_slash = false;
-                    several += usize::from(matches!(variable, Variable::Repository | Variable::Namespace));
+                    several += usize::from(variable.may_have_slashes());
                 }
             }
         }
@@ -357,6 +325,16 @@ impl Template {
                 0..registry.len(),
                 format!("the template `{text}` has a registry that is not valid: `{registry}`"),
                 "a registry is a host, with a port if need be, and no scheme: registry.example.com:5000".into(),
+            ));
+        }
+        if registry.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(error(
+                0..registry.len(),
+                format!("the template `{text}` has a registry with capital letters"),
+                format!(
+                    "hosts are the same in any letter case: write {}",
+                    registry.to_ascii_lowercase()
+                ),
             ));
         }
         if registry.len() == text.len() {
@@ -418,7 +396,7 @@ impl Variable {
                 let hint = match crate::document::check::closest(name, known) {
                     Some(close) => format!("did you mean {{{close}}}?"),
                     None if name == "tag" || name == "digest" => "leave it out: tag and digest are carried over from the image".into(),
-                    None => "there are {registry}, {repository}, {namespace} and {name} (of the repository), and named groups of a regex".into(),
+                    None => "there are {registry}, {repository}, {namespace} and {name} (of the repository), and the named groups that every entry of the rule's `images` has".into(),
                 };
                 return Err(TemplateError {
                     message: format!(
@@ -430,6 +408,11 @@ impl Variable {
                 });
             }
         })
+    }
+
+    /// Whether its text may be of several segments, or of none.
+    fn may_have_slashes(&self) -> bool {
+        matches!(self, Self::Repository | Self::Namespace | Self::Group(_))
     }
 
     fn render(&self, image: &Reference<'_>, groups: &dyn Groups, out: &mut String) {
@@ -448,190 +431,7 @@ impl Variable {
     }
 }
 
-/// What an inversion has found for each variable so far.
-struct Bound<'a> {
-    registry: Option<&'a str>,
-    repository: Option<&'a str>,
-    namespace: Option<&'a str>,
-    name: Option<&'a str>,
-}
-
-impl<'a> Bound<'a> {
-    fn slot(&mut self, variable: &Variable) -> &mut Option<&'a str> {
-        match variable {
-            Variable::Registry | Variable::Group(_) => &mut self.registry,
-            Variable::Repository => &mut self.repository,
-            Variable::Namespace => &mut self.namespace,
-            Variable::Name => &mut self.name,
-        }
-    }
-
-    fn source(&self) -> Option<String> {
-        let registry = self.registry?;
-        let source = match (self.repository, self.namespace, self.name) {
-            (Some(repository), ..) => format!("{registry}/{repository}"),
-            (None, Some(""), Some(name)) => format!("{registry}/{name}"),
-            (None, Some(namespace), Some(name)) => format!("{registry}/{namespace}/{name}"),
-            _ => return None,
-        };
-        // What stands where the registry would be may be no registry at all.
-        Reference::parse(&source)
-            .is_ok_and(|parsed| parsed.registry() == registry)
-            .then_some(source)
-    }
-}
-
 const EXAMPLE: &str = "write for example registry.example.com/{registry}/{repository}";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn template(text: &str) -> Template {
-        Template::parse(text, &[]).unwrap()
-    }
-
-    #[test]
-    fn variables_are_the_parts_of_the_source() {
-        for (text, image, expected) in [
-            (
-                "r.io/{registry}/{repository}",
-                "alpine",
-                Some("r.io/docker.io/library/alpine"),
-            ),
-            (
-                "r.io/{registry}/{repository}",
-                "quay.io/a/b/c:1",
-                Some("r.io/quay.io/a/b/c:1"),
-            ),
-            ("r.io/x/{namespace}/{name}", "quay.io/a/b/c", Some("r.io/x/a/b/c")),
-            ("r.io/x/{namespace}/{name}", "quay.io/c", Some("r.io/x/c")),
-            ("r.io/{name}", "quay.io/a/b/c", Some("r.io/c")),
-            (
-                "r.io/hub-{repository}",
-                "busybox:1.36",
-                Some("r.io/hub-library/busybox:1.36"),
-            ),
-            (
-                "r.io:5000/{repository}",
-                "alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-                Some(
-                    "r.io:5000/library/alpine@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-                ),
-            ),
-            ("docker.io/{name}", "quay.io/a/alpine", Some("docker.io/library/alpine")),
-            // A port, or an upper-case host, cannot stand inside a path.
-            ("r.io/{registry}/{repository}", "localhost:5000/x", None),
-            ("r.io/{registry}/{repository}", "Foo/x", None),
-            ("r.io/p-{namespace}/{name}", "quay.io/c", None),
-        ] {
-            let image = Reference::parse(image).unwrap();
-            assert_eq!(
-                template(text).target(&image, &()).as_deref(),
-                expected,
-                "{text} of {image}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_repository_of_256_bytes_is_no_target() {
-        // What counts is the repository, to which the source's registry is added.
-        let longest = format!("q.io/{}", "a".repeat(255 - "q.io/".len()));
-        let target =
-            |image: &str| template("r.io/{registry}/{repository}").target(&Reference::parse(image).unwrap(), &());
-        assert!(target(&longest).is_some());
-        assert!(target(&format!("{longest}a")).is_none());
-    }
-
-    #[test]
-    fn the_inverse_gives_the_source_back() {
-        for (text, registry, image) in [
-            ("r.io/{registry}/{repository}", None, "alpine"),
-            ("r.io/{registry}/{repository}", None, "quay.io/a/b/c"),
-            ("r.io/mirror-{registry}/{repository}", None, "quay.io/a/b"),
-            ("r.io/{repository}/{registry}", None, "quay.io/a/b"),
-            ("r.io/x/{namespace}/{name}", Some("quay.io"), "quay.io/a/b/c"),
-            ("r.io/x/{namespace}/{name}", Some("quay.io"), "quay.io/c"),
-            ("r.io/hub/{repository}", Some("docker.io"), "alpine"),
-        ] {
-            let reference = Reference::parse(image).unwrap();
-            let target = template(text).render(&reference, &());
-            let sources = template(text).sources(&target, registry, None);
-            assert_eq!(
-                sources.first().map(String::as_str),
-                Some(reference.canonical_name().to_string().as_str()),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_a_registry_has_no_inverse() {
-        assert!(
-            template("r.io/{registry}/{repository}")
-                .sources("r.io/team/app", None, None)
-                .is_empty()
-        );
-        assert!(
-            template("r.io/{registry}/{repository}")
-                .sources("r.io/quay.io", None, None)
-                .is_empty()
-        );
-        assert!(
-            template("r.io/hub/{repository}")
-                .sources("r.io/hub/a", None, None)
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (text, message) in [
-            ("", "empty"),
-            ("{registry}/x", "not literal"),
-            ("r.{name}.io/x", "not literal"),
-            ("mirror/{repository}", "do not take for a registry"),
-            ("https://r.io/{repository}", "registry that is not valid"),
-            ("r.io", "no repository"),
-            ("r.io/{repo}", "unknown variable"),
-            ("r.io/{tag}", "unknown variable"),
-            ("r.io/{repository", "never closed"),
-            ("r.io/repository}", "without a"),
-            ("r.io/{repository}:latest", "tag or digest"),
-            ("r.io//{repository}", "not valid"),
-            ("r.io/UPPER/{repository}", "not valid"),
-            ("r.io/{repository}/", "not valid"),
-        ] {
-            let error = Template::parse(text, &[]).unwrap_err();
-            assert!(error.message.contains(message), "{text}: {error}");
-            assert!(
-                error.within.end <= text.len() && !error.hint.is_empty(),
-                "{text}: {error:?}"
-            );
-        }
-        assert!(Template::from_prefix("r.io/").unwrap_err().hint.contains("`r.io`"));
-        assert!(Template::from_prefix("r.io/{registry}").is_err());
-        assert!(Template::from_prefix("r.io/team").is_ok());
-    }
-
-    #[test]
-    fn a_template_keeps_what_can_be_read_off_its_names() {
-        for (text, registry, repository) in [
-            ("r.io/{registry}/{repository}", true, true),
-            ("r.io/{repository}", false, true),
-            ("r.io/{namespace}/{name}", false, true),
-            ("r.io/{registry}/{name}", true, false),
-            ("r.io/x", false, false),
-            ("r.io/{registry}-{repository}", false, false),
-            ("r.io/{namespace}-{name}", false, false),
-        ] {
-            let template = template(text);
-            assert_eq!(
-                (template.keeps_registry(), template.keeps_repository()),
-                (registry, repository),
-                "{text}"
-            );
-        }
-    }
-}
+mod tests;

@@ -55,7 +55,7 @@ pub enum SlotKind {
     Volume,
 }
 
-/// Strings by key, in order; few, so that a search beats a table.
+/// Strings by key. Few are searched in their order, more are sorted: rules ask for each image.
 #[derive(Debug, Default)]
 pub struct StrMap<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>);
 
@@ -125,13 +125,6 @@ impl SlotKind {
     }
 }
 
-impl<'a> PodView<'a> {
-    /// The slot of the same kind and name.
-    pub fn slot(&self, kind: SlotKind, name: &str) -> Option<&ImageSlot<'a>> {
-        self.slots.iter().find(|slot| slot.kind == kind && slot.name == name)
-    }
-}
-
 impl PullSecrets<'_> {
     /// Whether this Secret is in the list.
     pub fn contains(&self, name: &str) -> bool {
@@ -139,8 +132,19 @@ impl PullSecrets<'_> {
     }
 }
 
+impl<'a> FromIterator<(Cow<'a, str>, Cow<'a, str>)> for StrMap<'a> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
 impl Labels for StrMap<'_> {
     fn value(&self, key: &str) -> Option<&str> {
+        if self.0.len() > FEW {
+            let place = self.0.partition_point(|(present, _)| **present <= *key);
+            let last = place.checked_sub(1).map(|place| &self.0[place]);
+            return last.filter(|(present, _)| present == key).map(|(_, value)| &**value);
+        }
         self.0
             .iter()
             .rev()
@@ -406,6 +410,10 @@ impl<'de> Read<'de> for StrMap<'de> {
                 Lenient::Other => {}
             }
         }
+        if entries.len() > FEW {
+            // Stable: of a key that comes twice the last stays last.
+            entries.sort_by(|(left, _), (right, _): &(Cow<'_, str>, Cow<'_, str>)| left.cmp(right));
+        }
         Ok(Some(Self(entries)))
     }
 }
@@ -431,8 +439,11 @@ impl<'de> Read<'de> for Annotations<'de> {
 
 type Text<'a> = Lenient<Cow<'a, str>>;
 
+/// So many labels are searched one by one.
+const FEW: usize = 16;
+
 /// The kubelet sets it on the mirrors of static Pods.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The annotation with the rules that decided.
 pub(crate) const RULES: &str = "waypost.dev/rules";

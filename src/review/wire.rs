@@ -149,6 +149,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Adds a warning, up to a limit: the API server passes 4 KiB of them on, and a Pod may have thousands of containers.
+    pub fn warn(&mut self, warning: std::fmt::Arguments<'_>) {
+        match self.warnings.len() {
+            MOST_WARNINGS.. => {}
+            count if count + 1 == MOST_WARNINGS => self.warnings.push("waypost: there is more to warn of".to_owned()),
+            _ => self.warnings.push(warning.to_string()),
+        }
+    }
+
     /// The AdmissionReview that says so, as JSON.
     pub fn to_json(&self, uid: &str) -> Vec<u8> {
         let mut json = Vec::with_capacity(256 + self.patch.len() * 4 / 3);
@@ -174,6 +183,8 @@ impl Answer {
         json
     }
 }
+
+const MOST_WARNINGS: usize = 32;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

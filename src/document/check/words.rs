@@ -7,19 +7,30 @@ use crate::document::scalar::{self, LONG};
 pub(super) use crate::document::scalar::cut;
 
 /// The candidate that somebody who wrote `name` most likely meant: the same word in another spelling (`pull_policy`,
-/// `PullPolicy`), or one few letters away.
+/// `PullPolicy`), one few letters away, or the one that the word is the beginning of (`repo`).
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > 4 * LONG {
         return None; // nobody's typing mistake, and the comparison takes time
     }
     let folded = fold(name);
     let most = (folded.chars().count() / 3).max(1);
-    candidates
+    let mut begun: Vec<&str> = Vec::new();
+    let close = candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&folded, &fold(candidate)), candidate))
+        .map(|candidate| {
+            let other = fold(candidate);
+            if folded.len() >= 3 && other.starts_with(&folded) {
+                begun.push(candidate);
+            }
+            (strsim::damerau_levenshtein(&folded, &other), candidate)
+        })
         .filter(|(distance, candidate)| *distance <= most && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    match (close, &begun[..]) {
+        (None, [only]) => Some(only),
+        _ => close,
+    }
 }
 
 /// What a value must be, with an article: `a list of strings`.

@@ -8,7 +8,7 @@ use crate::document::problem::Problem;
 use crate::document::source::Span;
 
 /// The first character that no YAML text may have (YAML 1.2.2, section 5.1), as a problem.
-pub(super) fn unprintable(text: &str) -> Option<Problem> {
+pub(crate) fn unprintable(text: &str) -> Option<Problem> {
     let (at, character) = text.char_indices().find(|&(_, character)| {
         matches!(character,
             '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\x7f'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')
@@ -31,7 +31,7 @@ pub(super) fn unprintable(text: &str) -> Option<Problem> {
 }
 
 /// A syntax error as a problem.
-pub(super) fn syntax(error: &ScanError, text: &str) -> Problem {
+pub(crate) fn syntax(error: &ScanError, text: &str) -> Problem {
     let offset = offset(error, text);
     if let Some(tab) = tab_before(text, offset) {
         return Problem::error(

@@ -3,15 +3,16 @@
 use crate::{
     document::{Path, Problem},
     policy::{
-        Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rewrite, Rule, Segment, Template,
+        Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rule,
+        index::Scope,
         matcher::MatcherBuilder,
         selector::LabelSelector,
-        spec::{ImageMatch, MatchSpec, PullSpec, RewriteSpec, RuleSpec, Warn},
+        spec::{ImageMatch, MatchSpec, PullSpec, RuleSpec, Warn},
     },
 };
 
 /// Compiles a rule, or says all that is wrong with it.
-pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Vec<Problem>) -> Option<Rule> {
+pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Vec<Problem>) -> Option<Rule> {
     let before = errors(problems);
     if !valid_label(&spec.name) {
         problems.push(
@@ -38,17 +39,11 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
         problems.push(Problem::error("invalid-duration", path, message).hint("write for example 1h, 30m or 90s"));
     }
     let matching = matching(spec.matching, &path.clone().key("match"), problems);
-    let groups: Vec<String> = matching
-        .images
-        .iter()
-        .flatten()
-        .flat_map(|test| match test {
-            ImageTest::Regex(regex) => regex.groups(),
-            ImageTest::Pattern(_) => Vec::new(),
-        })
-        .collect();
+    let groups = groups_of_all(&matching);
     let action = match (spec.rewrite, spec.keep, spec.deny) {
-        (Some(rewrite), ..) => rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems),
+        (Some(rewrite), ..) => {
+            super::rewrite::rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems)
+        }
         (None, Some(_), _) => Action::Keep,
         (None, None, Some(deny)) => Action::Deny {
             message: deny.message.unwrap_or_else(|| DENIED.to_owned()).into(),
@@ -67,7 +62,21 @@ pub(super) fn build(policy: &str, spec: RuleSpec, path: &Path, problems: &mut Ve
         pull,
         warn_mutable_tag: spec.warn.contains(&Warn::MutableTag),
         mode: spec.mode,
+        replicates: spec.replicate.is_some(),
     })
+}
+
+/// The groups that every test of the rule has, so that a template which uses one never lacks it.
+fn groups_of_all(matching: &Matching) -> Vec<String> {
+    let mut tests = matching.images.iter().flatten().map(|test| match test {
+        ImageTest::Regex(regex) => regex.groups(),
+        ImageTest::Pattern(_) => Vec::new(),
+    });
+    let mut common = tests.next().unwrap_or_default();
+    for groups in tests {
+        common.retain(|group| groups.contains(group));
+    }
+    common
 }
 
 /// The built-in rule: all images, where they were last pushed to.
@@ -85,6 +94,7 @@ pub(super) fn latest_push() -> Rule {
         },
         warn_mutable_tag: false,
         mode: Mode::Enforce,
+        replicates: false,
     }
 }
 
@@ -96,6 +106,9 @@ pub(super) fn valid_label(name: &str) -> bool {
         && [bytes.first(), bytes.last()].into_iter().flatten().all(alphanumeric)
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
+
+/// The codes of problems that are about something missing.
+pub(super) const MISSING: [&str; 2] = ["no-action", "no-target"];
 
 /// What the user is told when the rule does not say.
 const DENIED: &str = "this image may not be used here";
@@ -215,7 +228,7 @@ fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matchi
             let mut builder = MatcherBuilder::new();
             for test in &tests {
                 match test {
-                    ImageTest::Pattern(pattern) => builder.pattern(pattern, None, 0),
+                    ImageTest::Pattern(pattern) => builder.pattern(pattern, Scope::All, 0),
                     ImageTest::Regex(regex) => builder.regex(regex, 0),
                 }
             }
@@ -313,86 +326,6 @@ fn namespace(glob: &str, path: Path, problems: &mut Vec<Problem>) -> Glob {
         );
     }
     Glob::new(glob)
-}
-
-fn rewriting(
-    spec: RewriteSpec,
-    matching: &Matching,
-    groups: &[String],
-    path: &Path,
-    problems: &mut Vec<Problem>,
-) -> Action {
-    let present: Vec<&str> = [
-        ("prefix", spec.prefix.is_some()),
-        ("to", spec.to.is_some()),
-        ("latestPush", spec.latest_push.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, present)| present.then_some(name))
-    .collect();
-    match present[..] {
-        [] => problems.push(
-            Problem::error("no-target", path.clone(), "`rewrite` does not say where to")
-                .on_key()
-                .hint(
-                    "add `prefix: registry.example.com`, or `to: [\"registry.example.com/{registry}/{repository}\"]`",
-                ),
-        ),
-        [_] => {}
-        _ => problems.push(
-            Problem::error(
-                "several-targets",
-                path.clone().key(present[1]),
-                format!("`rewrite` takes one of {}", present.join(" and ")),
-            )
-            .on_key()
-            .hint("keep one of them"),
-        ),
-    }
-    if spec.latest_push.is_some() {
-        return Action::LatestPush;
-    }
-    let mut to = Vec::new();
-    let mut add = |path: Path, template: Result<Template, crate::policy::TemplateError>| match template {
-        Ok(template) => to.push(template),
-        Err(error) => problems.push(
-            Problem::error("invalid-template", path, error.message)
-                .within(error.within)
-                .hint(error.hint),
-        ),
-    };
-    if let Some(prefix) = &spec.prefix {
-        add(path.clone().key("prefix"), Template::from_prefix(prefix));
-    }
-    for (index, text) in spec.to.iter().flatten().enumerate() {
-        add(path.clone().key("to").index(index), Template::parse(text, groups));
-    }
-    let patterns = matching.patterns().unwrap_or_default();
-    let registries: Option<Vec<&str>> = patterns.iter().map(|pattern| pattern.literal_registry()).collect();
-    let repositories: Option<Vec<String>> = patterns.iter().map(|pattern| literal_repository(pattern)).collect();
-    Action::Rewrite(Box::new(Rewrite {
-        to: to.into(),
-        preloaded: spec.preloaded,
-        shared_target: spec.shared_target,
-        source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
-        source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
-    }))
-}
-
-fn literal_repository(pattern: &Pattern) -> Option<String> {
-    let literals: Option<Vec<&str>> = pattern.segments()[1..]
-        .iter()
-        .map(|segment| match segment {
-            Segment::Literal(text) => Some(&**text),
-            _ => None,
-        })
-        .collect();
-    literals.map(|literals| literals.join("/"))
-}
-
-fn the_one<T: PartialEq>(mut all: Vec<T>) -> Option<T> {
-    all.dedup();
-    (all.len() == 1).then(|| all.remove(0))
 }
 
 fn pull(spec: PullSpec, path: &Path, problems: &mut Vec<Problem>) -> Pull {

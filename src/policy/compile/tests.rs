@@ -1,4 +1,6 @@
-use super::*;
+use std::collections::BTreeMap;
+
+use super::{presets::declared_values, *};
 use crate::document::render;
 
 fn compiled(text: &str) -> Compiled {
@@ -69,8 +71,12 @@ fn deny_comes_first_then_exempting_presets_then_latest_push_then_presets_then_po
     });
     let set = compiled.set.unwrap();
     let ids: Vec<&str> = set.rules().iter().map(Rule::id).collect();
+    let exempting = ids.iter().filter(|id| id.starts_with("exempt-operators/")).count();
     assert_eq!(ids[..2], ["p/deny", "exempt-operators/cloudnative-pg"]);
-    assert_eq!(ids[4..], ["waypost/latest-push", "local-registry/docker-hub", "p/keep"]);
+    assert_eq!(
+        ids[1 + exempting..],
+        ["waypost/latest-push", "local-registry/docker-hub", "p/keep"]
+    );
     assert_eq!(set.denying(), 1);
 }
 
@@ -136,6 +142,35 @@ fn each_mistake_has_its_code() {
             vec!["shadowed-rule"],
         ),
         ("- {name: a, pull: {secrets: [No]}, keep: {}}", vec!["invalid-name"]),
+        (
+            "- {name: a, match: {images: ['q.io/**', {regex: '(?<g>.*)'}]}, rewrite: {to: ['r.io/{g}'], sharedTarget: true}}",
+            vec!["invalid-template"],
+        ),
+        (
+            "- {name: a, match: {images: [{regex: '(?<name>.*)'}]}, keep: {}}",
+            vec!["invalid-regex"],
+        ),
+        // What it matches is a target of another, or of its own.
+        (
+            "- {name: a, match: {images: ['q.io/**']}, rewrite: {prefix: r.io}}\n- {name: b, match: {images: ['r.io/x/**']}, rewrite: {prefix: s.io}}",
+            vec!["under-target"],
+        ),
+        (
+            "- {name: a, match: {images: ['r.io/x/**']}, rewrite: {prefix: r.io/x}}",
+            vec!["under-target"],
+        ),
+        (
+            "- {name: a, match: {images: ['r.io/**']}, rewrite: {prefix: r.io/x}}",
+            vec![],
+        ),
+        (
+            "- {name: a, mode: audit, match: {images: ['q.io/**']}, rewrite: {prefix: r.io}}\n- {name: b, match: {images: ['r.io/x/**']}, rewrite: {prefix: s.io}}",
+            vec![],
+        ),
+        (
+            "- {name: a, keep: {}}\n- {name: b, match: {images: ['q.io/**']}, replicate: {registry: r}}",
+            vec!["no-effect-yet"],
+        ),
     ] {
         let mut found = codes(text);
         found.sort_unstable();
@@ -203,6 +238,32 @@ fn a_template_that_can_send_two_images_to_one_name_is_refused() {
             "- {name: a, match: {images: ['docker.io/library/alpine', 'docker.io/library/busybox']}, rewrite: {to: ['r.io/base']}}",
             true,
         ),
+        // What is put in or taken along on the way.
+        (
+            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['docker.io/{repository}']}}",
+            true,
+        ),
+        (
+            "- {name: a, match: {images: ['a.io/*']}, rewrite: {to: ['docker.io/{name}']}}\n- {name: b, match: {images: ['b.io/*']}, rewrite: {to: ['docker.io/library/{name}']}}",
+            true,
+        ),
+        (
+            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/x/{namespace}/{name}']}}\n- {name: b, match: {images: ['b.io/c']}, rewrite: {to: ['r.io/x/{name}']}}",
+            true,
+        ),
+        (
+            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/{repository}-m']}}\n- {name: b, match: {images: ['b.io/x/y-m']}, rewrite: {to: ['r.io/{repository}']}}",
+            true,
+        ),
+        // The second target of the one, the first of the other.
+        (
+            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/{repository}', 's.io/{repository}']}}\n- {name: b, match: {images: ['b.io/**']}, rewrite: {to: ['s.io/{repository}']}}",
+            true,
+        ),
+        (
+            "- {name: a, match: {images: ['docker.io/x/**'], namespaces: [a]}, rewrite: {to: ['r.io/docker.io/{repository}']}}\n- {name: b, match: {images: ['docker.io/**']}, rewrite: {prefix: r.io}}",
+            false,
+        ),
         // Two rules.
         (
             "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/x/{repository}']}}\n- {name: b, match: {images: ['b.io/**']}, rewrite: {to: ['r.io/x/{repository}']}}",
@@ -263,4 +324,32 @@ fn presets_say_what_they_need() {
     assert_eq!(choose("harbor-proxy-projects", &[("host", "h.io")]), "");
     assert!(choose("harbor-proxy-projects", &[("host", "h.io\n}")]).contains("without a"));
     assert!(choose("harbor-proxy-projects", &[("host", "h.io/\nx")]).contains("not valid"));
+}
+
+#[test]
+fn mistakes_of_all_kinds_are_found_in_one_go() {
+    let text = rules(
+        "- {name: hub, match: {images: [alpine], namespace: [x]}, rewrite: {prefx: r.io}}
+- {name: hub, match: {images: 'docker.io/**', namespaces: [NO]}, rewrite: {to: ['{registry}/x']}}
+- {name: c, match: {images: [7, 'also/bad']}, keep: {}, mode: enforced}
+- {match: {images: [bad]}, keep: {}}
+- {name: d, match: {images: ['q.io/**']}, rewrite: {to: ['r.io/{repo}']}}",
+    );
+    let diagnostics = compiled(&text).diagnostics;
+    let mut found: Vec<String> = diagnostics.iter().map(|d| format!("{} {}", d.path, d.code)).collect();
+    found.sort();
+    let expected = [
+        "spec.rules[0].match.images[0] invalid-pattern",
+        "spec.rules[0].match.namespace unknown-key",
+        "spec.rules[0].rewrite.prefx unknown-key",
+        "spec.rules[1].match.images wrong-type",
+        "spec.rules[1].match.namespaces[0] invalid-namespace",
+        "spec.rules[1].name duplicate-name",
+        "spec.rules[1].rewrite.to[0] invalid-template",
+        "spec.rules[2].match.images[0] wrong-type",
+        "spec.rules[2].mode unknown-value",
+        "spec.rules[3] missing-key",
+        "spec.rules[4].rewrite.to[0] invalid-template",
+    ];
+    assert_eq!(found, expected, "{}", render::text(&diagnostics, false));
 }

@@ -1,0 +1,7 @@
+//! What a review costs: the parts of the benchmark. How to run it is in README.md.
+
+pub mod core;
+pub mod load;
+pub mod rules;
+pub mod server;
+pub mod table;

@@ -1,0 +1,265 @@
+//! `make bench`: the floor against `waypost serve`, in one run, and the core alone.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use waypost_benches::{
+    core::{Core, time},
+    load::{Load, Protocol, percentile},
+    rules,
+    server::{Program, Server, sibling},
+    table::{Aim, Row, render},
+};
+
+const USAGE: &str = "\
+usage: waypost-benches [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+
+  --quick         one short round: shows that everything runs, and measures little
+  --rounds N      rounds, of which the middle value counts [default: 5]
+  --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
+  --waypost PATH  this binary instead of one built now from this checkout
+  REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
+
+const FEW: usize = 10;
+const MANY: usize = 10_000;
+
+struct Options {
+    rounds: usize,
+    seconds: f64,
+    waypost: Option<PathBuf>,
+    reviews: Vec<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::of(env::args().skip(1))?;
+    let waypost = build(options.waypost.as_deref())?;
+    let reviews: Vec<Vec<u8>> = options.reviews.iter().map(fs::read).collect::<Result<_, _>>()?;
+    let bytes: usize = reviews.iter().map(Vec::len).sum();
+    eprintln!(
+        "{} reviews of {} bytes on average",
+        reviews.len(),
+        bytes / reviews.len()
+    );
+
+    let bench = Bench::prepare(waypost, &reviews)?;
+    let mut rows = Rows::new();
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        bench.round(Duration::from_secs_f64(options.seconds), &mut rows).await?;
+    }
+    println!("\n{}", render(&rows.into_vec(), FEW, MANY));
+    eprintln!("the core alone");
+    println!("{}", core(&options.reviews, &reviews)?);
+    Ok(())
+}
+
+impl Options {
+    fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self {
+            rounds: 5,
+            seconds: 2.0,
+            waypost: None,
+            reviews: Vec::new(),
+        };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().context(USAGE);
+            match &*argument {
+                "--quick" => (options.rounds, options.seconds) = (1, 0.3),
+                "--rounds" => options.rounds = value()?.parse()?,
+                "--seconds" => options.seconds = value()?.parse()?,
+                "--waypost" => options.waypost = Some(fs::canonicalize(value()?)?),
+                _ => {
+                    ensure!(!argument.starts_with('-'), USAGE);
+                    options.reviews.push(argument.into());
+                }
+            }
+        }
+        if options.reviews.is_empty() {
+            let entries = fs::read_dir(checkout().join("tests/fixtures/reviews"))?;
+            options.reviews = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+            options
+                .reviews
+                .retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+            options.reviews.sort();
+        }
+        ensure!(options.rounds > 0 && !options.reviews.is_empty(), USAGE);
+        Ok(options)
+    }
+}
+
+/// Everything that the rounds have in common.
+struct Bench {
+    dir: tempfile::TempDir,
+    waypost: PathBuf,
+    reviews: Arc<[Bytes]>,
+}
+
+impl Bench {
+    fn prepare(waypost: PathBuf, reviews: &[Vec<u8>]) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let reviews = reviews.iter().cloned().map(Bytes::from).collect();
+        let bench = Self { dir, waypost, reviews };
+        rules::write(&bench.path("few"), FEW)?;
+        rules::write(&bench.path("many"), MANY)?;
+        // The first start makes the certificate, which no later one has to.
+        let few = bench.path("few");
+        drop(Server::start(&bench.serve(&bench.path("tls"), &few), bench.dir.path())?);
+        Ok(bench)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn serve<'p>(&'p self, tls: &'p Path, policies: &'p Path) -> Program<'p> {
+        Program::Serve {
+            waypost: &self.waypost,
+            tls,
+            policies,
+        }
+    }
+
+    /// Starts each server anew, asks all with one version of HTTP before the other, and ends them.
+    async fn round(&self, duration: Duration, rows: &mut Rows) -> Result<()> {
+        let (tls, few, many) = (self.path("tls"), self.path("few"), self.path("many"));
+        let programs = [Program::Floor(&tls), self.serve(&tls, &few), self.serve(&tls, &many)];
+        let mut servers = Vec::new();
+        for (column, program) in programs.iter().enumerate() {
+            let server = Server::start(program, self.dir.path())?;
+            self.load(&server, Protocol::Http1)?.first().await?;
+            rows.ready.set(column, server.started.elapsed().as_secs_f64() * 1e3);
+            servers.push(server);
+        }
+        for (protocol, rows) in Protocol::ALL.into_iter().zip(&mut rows.protocols) {
+            for (column, server) in servers.iter().enumerate() {
+                let mut clients = self.load(server, protocol)?.clients().await?;
+                clients.run(duration.div_f64(5.0)).await?;
+                let before = server.cpu()?;
+                let took = clients.run(duration).await?;
+                let cpu = server.cpu()? - before;
+                rows.throughput.set(column, took.len() as f64 / duration.as_secs_f64());
+                rows.cpu.set(column, cpu.as_secs_f64() * 1e6 / took.len() as f64);
+                rows.median.set(column, percentile(&took, 50)?.as_secs_f64() * 1e3);
+                rows.tail.set(column, percentile(&took, 99)?.as_secs_f64() * 1e3);
+            }
+        }
+        for (column, server) in servers.iter().enumerate() {
+            let memory = server.memory()?;
+            rows.resident.set(column, memory.resident);
+            rows.peak.set(column, memory.peak);
+        }
+        Ok(())
+    }
+
+    fn load(&self, server: &Server, protocol: Protocol) -> Result<Load> {
+        Ok(Load {
+            address: server.address,
+            tls: protocol.tls(&self.path("tls"))?,
+            reviews: self.reviews.clone(),
+            protocol,
+        })
+    }
+}
+
+struct Rows {
+    protocols: [ProtocolRows; 2],
+    resident: Row,
+    peak: Row,
+    ready: Row,
+}
+
+struct ProtocolRows {
+    throughput: Row,
+    cpu: Row,
+    median: Row,
+    tail: Row,
+}
+
+impl Rows {
+    fn new() -> Self {
+        Self {
+            protocols: Protocol::ALL.map(|protocol| {
+                let name = protocol.as_str();
+                ProtocolRows {
+                    throughput: Row::new(format!("{name}: reviews/s"), 0, None),
+                    cpu: Row::new(format!("{name}: CPU a review, µs"), 1, Some(Aim::Ratios(1.5, 1.1))),
+                    median: Row::new(format!("{name}: p50, ms"), 2, None),
+                    // Half-way to the 40 ms of a delayed acknowledgement.
+                    tail: Row::new(format!("{name}: p99, ms"), 2, Some(Aim::Values(20.0, 20.0))),
+                }
+            }),
+            resident: Row::new("resident after that, MiB", 1, Some(Aim::Values(12.0, 32.0))),
+            peak: Row::new("most that was resident, MiB", 1, None),
+            ready: Row::new("start to first answer, ms", 1, Some(Aim::Values(50.0, 50.0))),
+        }
+    }
+
+    fn into_vec(self) -> Vec<Row> {
+        let mut all = Vec::new();
+        for rows in self.protocols {
+            all.extend([rows.throughput, rows.cpu, rows.median, rows.tail]);
+        }
+        all.extend([self.resident, self.peak, self.ready]);
+        all
+    }
+}
+
+/// The table of the core alone.
+fn core(paths: &[PathBuf], reviews: &[Vec<u8>]) -> Result<String> {
+    let mut table = String::from("| | ns an image | allocations an image | µs a review | allocations a review |\n");
+    table.push_str("| --- | ---: | ---: | ---: | ---: |\n");
+    for rules in [FEW, MANY] {
+        let core = Core::new(rules, reviews.to_vec())?;
+        let image = time(|| core.decide()).as_nanos();
+        let review = time(|| core.respond()).as_secs_f64() * 1e6;
+        let counted = Command::new(sibling("allocations")?)
+            .arg(rules.to_string())
+            .args(paths)
+            .output()?;
+        ensure!(counted.status.success(), "{}", String::from_utf8_lossy(&counted.stderr));
+        let counted = String::from_utf8(counted.stdout)?;
+        let (of_image, of_review) = counted.trim().split_once(' ').context("two counts were expected")?;
+        let (of_image, of_review): (f64, f64) = (of_image.parse()?, of_review.parse()?);
+        table += &format!("| core, {rules} rules | {image} | {of_image:.1} | {review:.2} | {of_review:.1} |\n");
+    }
+    Ok(table)
+}
+
+/// Builds what is measured, with the same profile, and gives the path of `waypost`.
+fn build(given: Option<&Path>) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = |dir: &Path, what: &str| {
+        let mut command = Command::new(&cargo);
+        command.args(["build", "--release", "--quiet", what]).current_dir(dir);
+        // What `cargo run` says of this package would make ring's build script, and all that depends on it, run again.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("CARGO_PKG_") || name.to_string_lossy().starts_with("CARGO_MANIFEST_")
+            {
+                command.env_remove(name);
+            }
+        }
+        eprintln!("building {what} in {}", dir.display());
+        let status = command.status()?;
+        ensure!(status.success(), "{command:?} failed");
+        anyhow::Ok(())
+    };
+    build(Path::new(env!("CARGO_MANIFEST_DIR")), "--bins")?;
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    build(&checkout(), "--bin=waypost")?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+    Ok(target.join("release/waypost"))
+}
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -1,0 +1,272 @@
+//! What becomes of each image of a Pod: the one place that says so, for reviews and for manifests. What it says is written by others,
+//! as a patch or into a text.
+
+use smallvec::SmallVec;
+
+use super::{OPT_OUT_LABEL, Scope};
+use crate::{
+    decide::{Decision, Outcome, Would, decide},
+    policy::{Action, Context, Labels, Mode, PullPolicy},
+    reference::Reference,
+    review::{ImageSlot, PodView},
+    snapshot::Snapshot,
+};
+
+/// Judges the images of one Pod, and keeps in mind which Secrets they need.
+pub(crate) struct Judge<'p, 'a> {
+    scope: Scope<'p, 'a>,
+    pod: &'p PodView<'a>,
+    snapshot: &'p Snapshot,
+    context: Context<'p>,
+    opted_out: bool,
+    /// Secrets that are needed, each once.
+    needed: SmallVec<[&'p str; 2]>,
+}
+
+/// What becomes of an image.
+pub(crate) struct Judged<'p> {
+    /// The image as it came; none where it is no reference.
+    pub(crate) reference: Option<Reference<'p>>,
+    /// Why it is none.
+    unparsable: Option<String>,
+    /// What the rules made of it; with a target where it is rewritten.
+    pub(crate) decision: Decision<'p>,
+    /// The pull policy to set.
+    pub(crate) pull_policy: Option<&'static str>,
+    /// The Secret that it lacks, for [`Outcome::NoCredential`].
+    missing: Option<&'p str>,
+}
+
+impl<'p, 'a> Judge<'p, 'a> {
+    /// For a Pod of the namespace; of the context, the Pod's labels are its own.
+    pub(crate) fn new(
+        scope: Scope<'p, 'a>,
+        pod: &'p PodView<'a>,
+        snapshot: &'p Snapshot,
+        namespace: &'p str,
+        namespace_labels: &'p dyn Labels,
+    ) -> Self {
+        let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
+        Self {
+            scope,
+            pod,
+            snapshot,
+            context: Context {
+                namespace,
+                namespace_labels,
+                pod_labels: &pod.labels,
+            },
+            opted_out: snapshot.policies.settings().opt_out_allowed
+                && (opts_out(&pod.labels) || opts_out(namespace_labels)),
+            needed: SmallVec::new(),
+        }
+    }
+
+    /// Judges one of the Pod's images; none where it is not to be decided on.
+    pub(crate) fn image(&mut self, slot: &'p ImageSlot<'a>) -> Option<Judged<'p>> {
+        let set = &*self.snapshot.policies;
+        if self.pod.annotations.mirror {
+            // The API server refuses mirror Pods with Secrets, and the kubelet compares their hash.
+            let reference = Reference::parse(&slot.image).ok();
+            return Some(Judged::left(set.left(Outcome::MirrorPod), reference));
+        }
+        if !self.scope.decides_on(slot) {
+            return None;
+        }
+        let reference = match Reference::parse(&slot.image) {
+            Ok(reference) if !reference.registry().is_empty() => reference,
+            unreadable => {
+                let why = unreadable.err().map_or_else(
+                    || "nodes read no registry in it".to_owned(),
+                    |error| error.kind().to_string(),
+                );
+                let mut judged = Judged::left(set.left(Outcome::Unparsable), None);
+                judged.unparsable = Some(why);
+                return Some(judged);
+            }
+        };
+        let decision = decide(
+            set,
+            &self.context,
+            &reference,
+            slot.pull_policy.as_deref(),
+            self.opted_out,
+        );
+        let mut judged = Judged::left(decision, Some(reference));
+        if judged.decision.outcome != Outcome::Denied {
+            self.pulled(slot, &mut judged);
+        }
+        Some(judged)
+    }
+
+    /// How it is pulled. A rewrite that needs a Secret which the Pod lacks and cannot be given turns into [`Outcome::NoCredential`].
+    fn pulled(&mut self, slot: &ImageSlot<'_>, judged: &mut Judged<'p>) {
+        let covered = |reference: &Reference<'_>| {
+            self.snapshot
+                .credentials
+                .cover(reference, self.context.namespace, self.context.namespace_labels)
+        };
+        let decision = &mut judged.decision;
+        // Targets were checked when they were made.
+        let has_credential = match decision.target.as_deref() {
+            Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
+            None => judged.reference.as_ref().is_some_and(covered),
+        };
+        let settings = self.snapshot.policies.settings();
+        let managed = (has_credential && decision.pull.inject).then_some(&*settings.pull_secret);
+        let pull = decision.pull;
+        let needed = pull
+            .secrets
+            .iter()
+            .chain(pull.common_secrets)
+            .map(|secret| &**secret)
+            .chain(managed);
+        match self.scope {
+            Scope::Create => {
+                for secret in needed {
+                    if !self.needed.contains(&secret) {
+                        self.needed.push(secret);
+                    }
+                }
+            }
+            Scope::Update(old) | Scope::Ephemeral(old) if decision.outcome == Outcome::Rewritten => {
+                if let Some(missing) = needed.into_iter().find(|secret| !old.pod.pull_secrets.contains(secret)) {
+                    decision.outcome = Outcome::NoCredential;
+                    decision.target = None;
+                    judged.missing = Some(missing);
+                    return;
+                }
+            }
+            Scope::Update(_) | Scope::Ephemeral(_) => {}
+        }
+        // The pull policy of a Pod that exists cannot be changed.
+        if !matches!(self.scope, Scope::Update(_)) {
+            let present = slot.pull_policy.as_deref();
+            // The author named a registry that Waypost keeps a credential for: it is pulled as if Waypost had.
+            let named = decision.outcome == Outcome::Unmatched && has_credential && present != Some("Never");
+            if named && decision.pull.policy.is_none() {
+                decision.pull.policy = Some(settings.pull_policy).filter(|policy| *policy != PullPolicy::Unchanged);
+            }
+            judged.pull_policy = decision.pull.policy_for(present);
+        }
+    }
+
+    /// The Secrets to append to the Pod's, those of all images judged so far; none where there is nothing that could be appended to.
+    ///
+    /// The Pod's own list may be long: it is asked once for each Secret, not for each image.
+    pub(crate) fn secrets(&self) -> SmallVec<[&'p str; 2]> {
+        let present = &self.pod.pull_secrets;
+        let needed = self.needed.iter().copied().filter(|_| !present.unusable);
+        needed.filter(|secret| !present.contains(secret)).collect()
+    }
+}
+
+impl<'p> Judged<'p> {
+    fn left(decision: Decision<'p>, reference: Option<Reference<'p>>) -> Self {
+        Self {
+            reference,
+            unparsable: None,
+            decision,
+            pull_policy: None,
+            missing: None,
+        }
+    }
+
+    /// Why the Pod is refused, where it is.
+    pub(crate) fn denial(&self, snapshot: &Snapshot, slot: &ImageSlot<'_>) -> Option<String> {
+        let rule = self
+            .decision
+            .rule
+            .filter(|_| self.decision.outcome == Outcome::Denied)?;
+        let rule = snapshot.policies.rule(rule);
+        let message = match rule.action() {
+            Action::Deny { message } => message,
+            _ => "",
+        };
+        Some(format!("{message} ({}, rule {})", shown(slot), rule.id()))
+    }
+
+    /// What the user is told, one sentence each.
+    pub(crate) fn warnings(&self, snapshot: &Snapshot, slot: &ImageSlot<'_>) -> SmallVec<[String; 1]> {
+        let mut warnings = SmallVec::new();
+        if let Some(why) = &self.unparsable {
+            warnings.push(format!(
+                "{} is no valid image reference and is left as it is: {why}",
+                shown(slot)
+            ));
+        }
+        if let Some(missing) = self.missing {
+            warnings.push(format!(
+                "{} is left as it is: its target needs the pull secret {missing}, which a Pod cannot be given once it exists",
+                shown(slot)
+            ));
+        }
+        let decision = &self.decision;
+        if let Some(reference) = &self.reference
+            && decision.warn_mutable_tag
+            && decision.outcome != Outcome::Denied
+            && is_mutable(reference)
+        {
+            let what = reference
+                .tag()
+                .map_or("has no tag".to_owned(), |tag| format!("has the tag {tag}"));
+            warnings.push(format!(
+                "{} {what}, which can change under you: use a version or a digest",
+                shown(slot)
+            ));
+        }
+        if decision.outcome == Outcome::InvalidTarget {
+            let rule = decision.rule.map_or("", |rule| snapshot.policies.rule(rule).id());
+            warnings.push(format!(
+                "{} is left as it is: {rule} would give it a name that no image can have",
+                shown(slot)
+            ));
+        }
+        for (rule, mode, would) in self.observed(snapshot, slot) {
+            if mode == Mode::Warn {
+                warnings.push(format!("{rule} would {would}"));
+            }
+        }
+        warnings
+    }
+
+    /// What rules that do not decide would have done: the rule, its mode, and what.
+    pub(super) fn observed<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        slot: &ImageSlot<'_>,
+    ) -> impl Iterator<Item = (&'s str, Mode, String)> {
+        self.decision.observed.iter().map(|observed| {
+            let rule = snapshot.policies.rule(observed.rule);
+            let would = match &observed.would {
+                Would::Rewrite(target) => format!("pull {} from {}", shown(slot), excerpt(target)),
+                Would::Keep => format!("keep {}", shown(slot)),
+                Would::Deny => format!("refuse {}", shown(slot)),
+            };
+            (rule.id(), rule.mode(), would)
+        })
+    }
+}
+
+fn is_mutable(reference: &Reference<'_>) -> bool {
+    reference.matching_tag() == Some("latest") && reference.digest().is_none()
+}
+
+/// A slot as messages name it: on one line, and not longer than a line.
+pub(super) fn shown(slot: &ImageSlot<'_>) -> String {
+    format!(
+        "{} \"{}\" (image \"{}\")",
+        slot.kind.noun(),
+        excerpt(&slot.name),
+        excerpt(&slot.image)
+    )
+}
+
+/// A text of the user's, made safe for one line. Warnings are for people: 120 characters of a name tell enough.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut shown: String = text.chars().take(120).flat_map(char::escape_debug).collect();
+    if text.chars().nth(120).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,302 @@
+//! Test files: what policies are expected to make of images, written beside them as `*.test.yaml`.
+//!
+//! ```yaml
+//! preset: harbor-proxy-projects        # or policies: [own.yaml], relative to this file; or both
+//! values: {host: harbor.example.com}   # for what the preset declares
+//! cases:
+//!   - image: alpine                    # also namespace, namespaceLabels, podLabels, pullPolicy, optedOut
+//!     expect:
+//!       outcome: rewritten             # always; what else is said is compared, what is not is not
+//!       target: harbor.example.com/docker-hub/library/alpine
+//!       rule: docker-hub               # or harbor-proxy-projects/docker-hub
+//!       pullPolicy: Always             # what the Pod has in the end
+//!       secrets: []                    # the rule's, in order
+//! ```
+//!
+//! ```
+//! use waypost::{cases, document::Source};
+//!
+//! let test = Source::new("t.yaml", "preset: local-registry\ncases: [{image: quay.io/a, expect: {outcome: unmatched}}]");
+//! let report = cases::run(&test, |name| unreachable!("{name}: no policies are named"));
+//! assert_eq!((report.cases, report.diagnostics.len()), (1, 0));
+//! assert_eq!(report.untested, ["local-registry/docker-hub"]);
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    decide::{Decision, Outcome, decide},
+    document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check::Shape},
+    policy::{Action, Context, Input, PolicySet, PresetChoice, Settings, compile, spec},
+    reference::Reference,
+};
+
+/// A test file as it is written.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TestDocument {
+    /// The name of a preset to test.
+    pub preset: Option<String>,
+    /// Values for what the preset declares.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// Files with policies to test, relative to this file, in the order in which they decide.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Images, and what is to become of them.
+    #[schemars(length(min = 1))]
+    pub cases: Vec<CaseSpec>,
+}
+
+/// An image in its context, and what is to become of it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CaseSpec {
+    /// The image, as a Pod has it.
+    pub image: String,
+    /// The Pod's namespace; `default` where it is not said.
+    pub namespace: Option<String>,
+    /// The namespace's labels.
+    #[serde(default)]
+    pub namespace_labels: BTreeMap<String, String>,
+    /// The Pod's labels.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
+    /// The imagePullPolicy that the Pod has.
+    pub pull_policy: Option<ImagePullPolicy>,
+    /// Whether Pod or namespace have the label that stops rewriting.
+    #[serde(default)]
+    pub opted_out: bool,
+    /// What is to become of the image.
+    pub expect: Expectation,
+}
+
+/// What is to become of an image. What is not said is not compared.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Expectation {
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// What it is rewritten to.
+    pub target: Option<String>,
+    /// The rule that decides, by its name or as `policy/rule`.
+    pub rule: Option<String>,
+    /// The imagePullPolicy that the Pod has in the end.
+    pub pull_policy: Option<ImagePullPolicy>,
+    /// The rule's Secrets that are added, in order.
+    pub secrets: Option<Vec<String>>,
+}
+
+/// An imagePullPolicy, as a Pod has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// Ask the registry each time.
+    Always,
+    /// Use what the node has.
+    IfNotPresent,
+    /// Never pull.
+    Never,
+}
+
+/// What came of a test file.
+#[derive(Debug)]
+pub struct Report {
+    /// How many cases were tried; none where the file or the policies are wrong.
+    pub cases: usize,
+    /// What is wrong with the file or the policies, and the cases that came out otherwise.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Rules that decide in none of the cases, as `policy/rule`. Those in mode `warn` and `audit` must have been recorded in one.
+    pub untested: Vec<String>,
+}
+
+/// Runs a test file, with the default settings. `read` gives the text of a policy file by the name that the test file has for it.
+pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagnostic>>) -> Report {
+    let mut report = Report {
+        cases: 0,
+        diagnostics: Vec::new(),
+        untested: Vec::new(),
+    };
+    let Some((node, document)) = decode(test, &mut report.diagnostics) else {
+        return report;
+    };
+    let mut input = Input {
+        sources: Vec::new(),
+        presets: Vec::new(),
+        settings: Settings::default(),
+    };
+    input.presets.extend(document.preset.clone().map(|name| PresetChoice {
+        name,
+        values: document.values.clone(),
+    }));
+    for name in &document.policies {
+        match read(name) {
+            Ok(source) => input.sources.push(source),
+            Err(problem) => report.diagnostics.push(*problem),
+        }
+    }
+    if report.diagnostics.iter().any(Diagnostic::is_error) {
+        return report;
+    }
+    let compiled = compile(&input);
+    report.diagnostics.extend(compiled.diagnostics);
+    let Some(set) = compiled.set else {
+        return report;
+    };
+    let mut seen = BTreeSet::new();
+    for (case, place) in document.cases.iter().zip(0..) {
+        report.cases += 1;
+        let differences = case.differences(&set, &mut seen);
+        if !differences.is_empty() {
+            let path = Path::root().key("cases").index(place).key("expect");
+            let message = format!("`{}`: {}", case.image.escape_debug(), differences.join("; "));
+            let problem = Problem::error("case-failed", path, message).hint(
+                "`waypost explain` with this image tells which rules were tried, and why each did or did not decide",
+            );
+            report.diagnostics.push(document::locate(&problem, test, Some(&node)));
+        }
+    }
+    let deciding = |action: &Action| !matches!(action, Action::LatestPush | Action::Nothing);
+    report.untested = (0u32..)
+        .zip(set.rules())
+        .filter(|(number, rule)| deciding(rule.action()) && !seen.contains(number))
+        .map(|(_, rule)| rule.id().to_owned())
+        .collect();
+    report
+}
+
+impl CaseSpec {
+    /// What came out otherwise, in words. The rules that had a say are added to `seen`.
+    fn differences(&self, set: &PolicySet, seen: &mut BTreeSet<u32>) -> Vec<String> {
+        let context = Context {
+            namespace: self.namespace.as_deref().unwrap_or("default"),
+            namespace_labels: &self.namespace_labels,
+            pod_labels: &self.pod_labels,
+        };
+        let present = self.pull_policy.map(ImagePullPolicy::as_str);
+        let decision = match Reference::parse(&self.image) {
+            Ok(image) => decide(set, &context, &image, present, self.opted_out),
+            Err(error) if self.expect.outcome == Outcome::Unparsable => {
+                return self.expect.without_decision(&error.to_string());
+            }
+            Err(error) => return vec![format!("this is no image reference: {error}")],
+        };
+        seen.extend(decision.observed.iter().map(|observed| observed.rule));
+        // Where the image is a target already, the rule only says how it is pulled.
+        seen.extend(decision.rule.filter(|_| decision.outcome != Outcome::AlreadyTarget));
+        self.expect.differences(set, &decision, present)
+    }
+}
+
+impl Expectation {
+    fn differences(&self, set: &PolicySet, decision: &Decision<'_>, present: Option<&str>) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, expected: &str, found: Option<&str>| match found {
+            Some(found) if found == expected => {}
+            Some(found) => differences.push(format!("the {what} is `{found}`, not `{expected}`")),
+            None => differences.push(format!("there is no {what}, expected `{expected}`")),
+        };
+        compare("outcome", self.outcome.as_str(), Some(decision.outcome.as_str()));
+        if let Some(target) = &self.target {
+            compare("target", target, decision.target.as_deref());
+        }
+        if let Some(rule) = &self.rule {
+            let found = decision.rule.map(|number| &set.rules()[number as usize]);
+            if found.is_none_or(|found| found.name() != rule) {
+                compare("rule", rule, found.map(|found| found.id()));
+            }
+        }
+        if let Some(policy) = self.pull_policy {
+            compare(
+                "imagePullPolicy",
+                policy.as_str(),
+                decision.pull.policy_for(present).or(present),
+            );
+        }
+        if let Some(secrets) = &self.secrets {
+            compare(
+                "list of Secrets",
+                &secrets.join(", "),
+                Some(&decision.pull.secrets.join(", ")),
+            );
+        }
+        differences
+    }
+
+    /// What is expected although the image is no reference, so that nothing is decided.
+    fn without_decision(&self, error: &str) -> Vec<String> {
+        let expected =
+            self.target.is_some() || self.rule.is_some() || self.pull_policy.is_some() || self.secrets.is_some();
+        let nothing = || format!("nothing is decided about what is no image reference: {error}");
+        expected.then(nothing).into_iter().collect()
+    }
+}
+
+impl ImagePullPolicy {
+    /// As Kubernetes spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+fn decode(test: &Source, diagnostics: &mut Vec<Diagnostic>) -> Option<(Node, TestDocument)> {
+    let (nodes, mut problems) = document::parse(test);
+    let node = nodes.into_iter().find(|node| !node.is_null());
+    let mut document = None;
+    if let Some(node) = &node
+        && problems.iter().all(|problem| problem.severity != Severity::Error)
+    {
+        problems.extend(Shape::from_schema(&spec::schema::<TestDocument>()).check(node));
+        if problems.is_empty() {
+            match node.decode::<TestDocument>() {
+                Ok(decoded) => {
+                    problems.extend(decoded.problems());
+                    document = Some(decoded);
+                }
+                Err(error) => problems.push(error.into()),
+            }
+        }
+    } else if node.is_none() && problems.is_empty() {
+        let problem = Problem::error("empty-file", Path::root(), "there is no test in this file");
+        problems.push(problem.hint("name a preset or policies, and give cases"));
+    }
+    diagnostics.extend(
+        problems
+            .iter()
+            .map(|problem| document::locate(problem, test, node.as_ref())),
+    );
+    let sound = !diagnostics.iter().any(Diagnostic::is_error);
+    node.zip(document).filter(|_| sound)
+}
+
+impl TestDocument {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.preset.is_none() && self.policies.is_empty() {
+            let problem = Problem::error(
+                "nothing-to-test",
+                Path::root(),
+                "this file does not say which policies it tests",
+            );
+            problems.push(problem.hint("add `preset: NAME`, or `policies: [FILE]`, relative to this file"));
+        }
+        if self.preset.is_none() && !self.values.is_empty() {
+            let problem = Problem::error(
+                "invalid-value",
+                Path::root().key("values"),
+                "there is no preset to take these values",
+            );
+            problems.push(problem.on_key().hint("add `preset: NAME`, or take them out"));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+mod docs;
+
+use super::*;
+use crate::{document::render, policy::preset};
+
+fn run_alone(text: &str) -> Report {
+    run(&Source::new("x.test.yaml", text), |name| {
+        panic!("{name} is not to be read")
+    })
+}
+
+/// The texts of `policies/*.test.yaml`.
+fn of_preset(name: &str) -> Source {
+    let path = format!("{}/policies/{name}.test.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("the preset {name} needs a test file: {path}: {error}"));
+    Source::new(format!("policies/{name}.test.yaml"), text)
+}
+
+#[test]
+fn every_preset_does_what_its_test_file_says_and_every_rule_of_it_decides_there() {
+    for preset in preset::ALL {
+        let source = of_preset(preset.name);
+        let report = run(&source, |name| panic!("{name} is not to be read"));
+        assert!(
+            report.diagnostics.is_empty(),
+            "{}",
+            render::text(&report.diagnostics, false)
+        );
+        assert!(
+            report.cases > 0 && report.untested.is_empty(),
+            "{}: untested: {:?}",
+            preset.name,
+            report.untested
+        );
+        assert!(
+            source.text.starts_with(&format!("preset: {}\n", preset.name)),
+            "{} tests another preset",
+            source.name
+        );
+    }
+}
+
+#[test]
+fn every_test_file_belongs_to_a_preset() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/policies")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let preset = name.strip_suffix(".test.yaml").or(name.strip_suffix(".yaml")).unwrap();
+        assert!(preset::find(preset).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn outcomes_are_written_as_in_metrics() {
+    for outcome in Outcome::ALL {
+        let read: Outcome = serde_json::from_value(outcome.as_str().into()).unwrap();
+        assert_eq!(read, outcome);
+    }
+}
+
+const POLICY: &str = "apiVersion: waypost.dev/v1alpha1
+kind: Policy
+metadata: {name: own}
+spec:
+  rules:
+    - name: hub
+      match: {images: ['docker.io/**'], namespaces: ['team-*'], namespaceSelector: {matchLabels: {tier: a}}}
+      rewrite: {prefix: r.io}
+      pull: {secrets: [regcred]}
+    - {name: watch, mode: audit, match: {images: ['quay.io/**']}, deny: {}}
+";
+
+fn own(cases: &str) -> Report {
+    let test = Source::new("own.test.yaml", format!("policies: [own.yaml]\ncases:\n{cases}"));
+    run(&test, |name| {
+        assert_eq!(name, "own.yaml");
+        Ok(Source::new(name, POLICY))
+    })
+}
+
+#[test]
+fn policies_are_read_by_name_and_cases_have_a_context() {
+    let report = own("- image: alpine
+  namespace: team-x
+  namespaceLabels: {tier: a}
+  expect: {outcome: rewritten, rule: own/hub, secrets: [regcred]}
+- {image: alpine, expect: {outcome: unmatched}}
+- {image: alpine, namespace: team-x, namespaceLabels: {tier: a}, optedOut: true, expect: {outcome: opted_out}}
+- {image: 'a:b:c', expect: {outcome: unparsable}}
+- {image: quay.io/x, expect: {outcome: unmatched}}
+");
+    assert!(
+        report.diagnostics.is_empty(),
+        "{}",
+        render::text(&report.diagnostics, false)
+    );
+    assert_eq!((report.cases, report.untested), (5, vec![]));
+}
+
+#[test]
+fn a_case_that_comes_out_otherwise_is_told_in_words_and_with_its_place() {
+    let report = own("- image: alpine
+  namespace: team-x
+  namespaceLabels: {tier: a}
+  expect: {outcome: kept, target: s.io/alpine, rule: other, pullPolicy: Never, secrets: []}
+- {image: alpine, expect: {outcome: rewritten, rule: hub, target: x}}
+- {image: 'a:b:c', expect: {outcome: kept}}
+");
+    let found: Vec<(usize, &str)> = report
+        .diagnostics
+        .iter()
+        .map(|diagnostic| (diagnostic.spot.as_ref().unwrap().line, &*diagnostic.message))
+        .collect();
+    assert_eq!(found[0].0, 6);
+    assert_eq!(
+        found[0].1,
+        "`alpine`: the outcome is `rewritten`, not `kept`; the target is `r.io/docker.io/library/alpine`, not `s.io/alpine`; \
+         the rule is `own/hub`, not `other`; the imagePullPolicy is `Always`, not `Never`; the list of Secrets is `regcred`, not ``"
+    );
+    assert_eq!(
+        found[1],
+        (
+            7,
+            "`alpine`: the outcome is `unmatched`, not `rewritten`; there is no target, expected `x`; there is no rule, expected `hub`"
+        )
+    );
+    assert!(found[2].1.contains("no image reference"), "{}", found[2].1);
+    assert_eq!(report.untested, ["own/watch"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_run_says_why() {
+    for (text, code) in [
+        ("", "empty-file"),
+        ("cases: [{image: a, expect: {outcome: kept}}]", "nothing-to-test"),
+        ("preset: local-registry\ncases: []", "wrong-length"),
+        ("preset: local-registry", "missing-key"),
+        ("preset: local-registry\ncases: [{image: a}]", "missing-key"),
+        (
+            "preset: local-registry\ncases: [{image: a, expect: {outcome: rewriten}}]",
+            "unknown-value",
+        ),
+        (
+            "preset: local-registry\ncases: [{image: a, expects: {outcome: kept}}]",
+            "missing-key",
+        ),
+        (
+            "preset: local\ncases: [{image: a, expect: {outcome: kept}}]",
+            "invalid-preset",
+        ),
+        (
+            "preset: local-registry\nvalues: {hst: a}\ncases: [{image: a, expect: {outcome: kept}}]",
+            "invalid-preset",
+        ),
+    ] {
+        let report = run_alone(text);
+        assert_eq!(report.cases, 0, "{text}");
+        assert!(
+            report.diagnostics.iter().any(|found| found.code == code),
+            "{text}: {:?}",
+            report.diagnostics
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! From `rewrite` as it is written to an action.
+
+use crate::{
+    document::{Path, Problem},
+    policy::{Action, Matching, Pattern, Rewrite, Segment, Template, TemplateError, spec::RewriteSpec},
+};
+
+/// Compiles `rewrite`; `groups` are those that its templates may name.
+pub(super) fn rewriting(
+    spec: RewriteSpec,
+    matching: &Matching,
+    groups: &[String],
+    path: &Path,
+    problems: &mut Vec<Problem>,
+) -> Action {
+    let present: Vec<&str> = [
+        ("prefix", spec.prefix.is_some()),
+        ("to", spec.to.is_some()),
+        ("latestPush", spec.latest_push.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect();
+    match present[..] {
+        [] => problems.push(
+            Problem::error("no-target", path.clone(), "`rewrite` does not say where to")
+                .on_key()
+                .hint(
+                    "add `prefix: registry.example.com`, or `to: [\"registry.example.com/{registry}/{repository}\"]`",
+                ),
+        ),
+        [_] => {}
+        _ => problems.push(
+            Problem::error(
+                "several-targets",
+                path.clone().key(present[1]),
+                format!("`rewrite` takes one of {}", present.join(" and ")),
+            )
+            .on_key()
+            .hint("keep one of them"),
+        ),
+    }
+    if spec.latest_push.is_some() {
+        return Action::LatestPush;
+    }
+    let mut to = Vec::new();
+    let mut add = |path: Path, template: Result<Template, TemplateError>| match template {
+        Ok(template) => to.push(template),
+        Err(error) => problems.push(
+            Problem::error("invalid-template", path, error.message)
+                .within(error.within)
+                .hint(error.hint),
+        ),
+    };
+    if let Some(prefix) = &spec.prefix {
+        add(path.clone().key("prefix"), Template::from_prefix(prefix));
+    }
+    for (index, text) in spec.to.iter().flatten().enumerate() {
+        add(path.clone().key("to").index(index), Template::parse(text, groups));
+    }
+    let patterns = matching.patterns().unwrap_or_default();
+    let registries: Option<Vec<&str>> = patterns.iter().map(|pattern| pattern.literal_registry()).collect();
+    let repositories: Option<Vec<String>> = patterns.iter().map(|pattern| literal_repository(pattern)).collect();
+    Action::Rewrite(Box::new(Rewrite {
+        to: to.into(),
+        preloaded: spec.preloaded,
+        shared_target: spec.shared_target,
+        source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
+        source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
+    }))
+}
+
+fn literal_repository(pattern: &Pattern) -> Option<String> {
+    let literals: Option<Vec<&str>> = pattern.segments()[1..]
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(text) => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    literals.map(|literals| literals.join("/"))
+}
+
+fn the_one<T: PartialEq>(mut all: Vec<T>) -> Option<T> {
+    all.dedup();
+    (all.len() == 1).then(|| all.remove(0))
+}
