@@ -102,9 +102,8 @@ fn the_help_of_each_command_has_examples_and_every_example_is_understood() {
         let examples = examples.replace("\\\n", " ");
         let mut understood = 0;
         for words in examples.lines().flat_map(|line| line.split('|')).map(words) {
-            // The command itself, perhaps with variables before it; not an argument of another.
-            let is_variable = |word: &&String| word.contains('=');
-            let start = words.iter().take_while(is_variable).count();
+            // After variables that are set for it; as an argument of another program it is none of ours.
+            let start = words.iter().take_while(|word| word.contains('=')).count();
             if words.get(start).is_none_or(|word| word != "waypost") {
                 continue;
             }

@@ -13,7 +13,12 @@ const HUB: [&str; 3] = ["review", "--preset", "cern-pull-through"];
 
 #[test]
 fn the_images_of_each_captured_review_are_rewritten() {
-    for name in ["pod-create.json", "job-pod-create.json", ALL_IMAGES] {
+    for name in [
+        "pod-create.json",
+        "job-pod-create.json",
+        "jupyterhub-pod-create.json",
+        ALL_IMAGES,
+    ] {
         let body = fs::read(fixture(name)).unwrap();
         let review: Value = serde_json::from_slice(&body).unwrap();
         let answer = Directory::new().feed(HUB, &body).exits(0);

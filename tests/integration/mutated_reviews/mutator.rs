@@ -348,11 +348,12 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-const SEEDS: [&str; 4] = [
+const SEEDS: [&str; 5] = [
     include_str!("../../fixtures/reviews/pod-create.json"),
     include_str!("../../fixtures/reviews/job-pod-create.json"),
     include_str!("../../fixtures/reviews/ephemeral-container-update.json"),
     include_str!("../../fixtures/reviews/pod-create-all-images.json"),
+    include_str!("../../fixtures/reviews/jupyterhub-pod-create.json"),
 ];
 
 /// Images that the oracle's policies have something to say about.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use serde_json::Value;
 
@@ -20,7 +19,6 @@ fn sigterm_and_sigint_end_it_well() {
         serving.signal(signal);
         assert_eq!(serving.ended().code(), Some(0), "SIG{signal}");
         serving.event("stopped");
-        assert!(TcpStream::connect(serving.webhook).is_err());
     }
 }
 
