@@ -67,13 +67,21 @@ struct Compiler {
     shapes: Shapes,
 }
 
-/// A document that rules come from, kept to show where they stand.
+/// A document that rules come from, kept to show where they stand. Its tree is not: it is larger than the rules, and what shows only
+/// when all rules are known is rare enough to read the text again.
 struct Document {
     source: Source,
+    /// Its place in the text.
+    place: usize,
     /// Rules of one file shadow each other by mistake; rules of different files may well do so on purpose.
     file: usize,
-    node: Node,
     policy: String,
+}
+
+impl Document {
+    fn read_again(&self) -> Option<Node> {
+        document::parse(&self.source).0.into_iter().nth(self.place)
+    }
 }
 
 /// A rule on its way into the set.
@@ -98,13 +106,13 @@ impl Compiler {
         self.report(source, nodes.first(), problems);
         let file = self.documents.len();
         let mut any = broken;
-        for node in nodes {
+        for (place, node) in nodes.into_iter().enumerate() {
             if node.is_null() {
                 continue;
             }
             any = true;
             match node.get("kind").and_then(Node::as_str) {
-                Some("Policy") | None => self.policy(source, file, node),
+                Some("Policy") | None => self.policy(source, place, file, node),
                 Some("Preset") => {
                     let problem = Problem::error(
                         "unknown-kind",
@@ -137,7 +145,7 @@ impl Compiler {
         }
     }
 
-    fn policy(&mut self, source: &Source, file: usize, node: Node) {
+    fn policy(&mut self, source: &Source, place: usize, file: usize, node: Node) {
         let shape = self
             .shapes
             .policy
@@ -189,10 +197,11 @@ impl Compiler {
         self.rules(
             Document {
                 source: source.clone(),
+                place,
                 file,
-                node,
                 policy: name,
             },
+            &node,
             Class::Policy,
             document.spec.rules,
             false,
@@ -300,14 +309,14 @@ impl Compiler {
         let file = self.documents.len();
         let document_of = Document {
             source,
+            place: nodes.len(),
             file,
-            node,
             policy: document.metadata.name,
         };
-        self.rules(document_of, class, document.spec.rules, exempting);
+        self.rules(document_of, &node, class, document.spec.rules, exempting);
     }
 
-    fn rules(&mut self, document: Document, class: Class, specs: Vec<RuleSpec>, only_keeps: bool) {
+    fn rules(&mut self, document: Document, node: &Node, class: Class, specs: Vec<RuleSpec>, only_keeps: bool) {
         let base = Path::root().key("spec").key("rules");
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut problems = Vec::new();
@@ -346,7 +355,7 @@ impl Compiler {
                 Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
             );
         }
-        self.report(&document.source, Some(&document.node), problems);
+        self.report(&document.source, Some(node), problems);
         self.documents.push(document);
     }
 
@@ -446,9 +455,12 @@ impl Compiler {
             let path = self.path(place).key("rewrite");
             found.push((place, Problem::error("shared-target", path, message).hint(hint)));
         }
+        let mut nodes: HashMap<usize, Option<Node>> = HashMap::new();
         for (place, problem) in found {
-            if let Some(document) = self.documents.get(self.drafts[place].document) {
-                let diagnostic = document::locate(&problem, &document.source, Some(&document.node));
+            let number = self.drafts[place].document;
+            if let Some(document) = self.documents.get(number) {
+                let node = nodes.entry(number).or_insert_with(|| document.read_again());
+                let diagnostic = document::locate(&problem, &document.source, node.as_ref());
                 self.diagnostics.push(diagnostic);
             }
         }

@@ -25,7 +25,8 @@ const MAX_REGEX_SET_BYTES: usize = 64 << 20;
 pub(crate) struct Matcher {
     index: Index,
     suffixes: Vec<Suffix>,
-    regexes: RegexSet,
+    /// None where there is no expression: an empty set has kilobytes, and each rule with `exceptImages` has a matcher of its own.
+    regexes: Option<RegexSet>,
     /// What each expression of `regexes` stands for.
     regex_rules: Vec<u32>,
 }
@@ -80,14 +81,16 @@ impl MatcherBuilder {
     ///
     /// When the regular expressions together are too large.
     pub(crate) fn build(self) -> Result<Matcher, regex::Error> {
-        let regexes = RegexSetBuilder::new(&self.regexes)
-            .size_limit(MAX_REGEX_SET_BYTES)
-            .dfa_size_limit(MAX_REGEX_SET_BYTES / 8)
-            .build()?;
+        let regexes = (!self.regexes.is_empty()).then(|| {
+            RegexSetBuilder::new(&self.regexes)
+                .size_limit(MAX_REGEX_SET_BYTES)
+                .dfa_size_limit(MAX_REGEX_SET_BYTES / 8)
+                .build()
+        });
         Ok(Matcher {
             index: self.index,
             suffixes: self.suffixes,
-            regexes,
+            regexes: regexes.transpose()?,
             regex_rules: self.regex_rules,
         })
     }
@@ -97,14 +100,11 @@ impl Matcher {
     /// Finds all that matches the image, to be gone through in order by [`Found::rules`].
     pub(crate) fn find<'i>(&'i self, image: &Reference<'_>, namespace: &str, found: &mut Found<'i>) {
         self.index.matches(image.segments(), namespace, &mut found.lists);
-        if !self.regex_rules.is_empty() {
+        if let Some(regexes) = &self.regexes {
             let canonical = image.canonical().to_string();
-            found.by_regex.extend(
-                self.regexes
-                    .matches(&canonical)
-                    .iter()
-                    .map(|index| self.regex_rules[index]),
-            );
+            found
+                .by_regex
+                .extend(regexes.matches(&canonical).iter().map(|index| self.regex_rules[index]));
         }
     }
 
