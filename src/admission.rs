@@ -5,6 +5,7 @@
 mod changes;
 
 use std::{
+    fmt::{self, Display},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -192,11 +193,11 @@ pub(crate) enum Scope<'r, 'a> {
 impl<'r, 'a> Scope<'r, 'a> {
     /// The scope and the Pod; none where there is nothing to do.
     fn of(review: &'r Review<'a>) -> Option<(Self, &'r PodView<'a>)> {
-        let pod = review.object.as_ref().filter(|_| review.is_pod)?;
+        let pod = review.object.as_deref().filter(|_| review.is_pod)?;
         let scope = match (review.operation, &*review.subresource) {
             (Operation::Create, "") => Self::Create,
-            (Operation::Update, "") => Self::Update(review.old_object.as_ref()?),
-            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(review.old_object.as_ref()?),
+            (Operation::Update, "") => Self::Update(review.old_object.as_deref()?),
+            (Operation::Update, "ephemeralcontainers") => Self::Ephemeral(review.old_object.as_deref()?),
             _ => return None,
         };
         Some((scope, pod))
@@ -274,7 +275,7 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
         .iter()
         .position(|(present, _)| *present == key)
         .unwrap_or_else(|| {
-            answer.audit.push((key, String::new()));
+            answer.audit.push((key, String::with_capacity(USUAL_AUDIT_BYTES)));
             answer.audit.len() - 1
         });
     let value = &mut answer.audit[at].1;
@@ -287,6 +288,9 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
 
 /// An audit annotation gets nothing more once it has so many bytes.
 const MOST_AUDIT_BYTES: usize = 4096;
+
+/// The bytes that an audit annotation about a few images has.
+const USUAL_AUDIT_BYTES: usize = 768;
 
 fn count(snapshot: &Snapshot, reference: &Reference<'_>, decision: &Decision<'_>, observer: &dyn Observer) {
     let label = |registry: &str| snapshot.policies.registry_label(registry);
@@ -338,22 +342,32 @@ fn is_mutable(reference: &Reference<'_>) -> bool {
 }
 
 /// A slot as messages name it: on one line, and not longer than a line.
-fn shown(slot: &ImageSlot<'_>) -> String {
-    format!(
-        "{} \"{}\" (image \"{}\")",
-        slot.kind.noun(),
-        excerpt(&slot.name),
-        excerpt(&slot.image)
-    )
+fn shown(slot: &ImageSlot<'_>) -> impl Display {
+    fmt::from_fn(move |f| {
+        write!(
+            f,
+            "{} \"{}\" (image \"{}\")",
+            slot.kind.noun(),
+            excerpt(&slot.name),
+            excerpt(&slot.image)
+        )
+    })
 }
 
 /// A text of the user's, made safe for one line. Warnings are for people: 120 characters of a name tell enough.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(120).flat_map(char::escape_debug).collect();
-    if text.chars().nth(120).is_some() {
-        shown.push('…');
-    }
-    shown
+fn excerpt(text: &str) -> impl Display {
+    fmt::from_fn(move |f| {
+        let end = text.char_indices().nth(120).map_or(text.len(), |(end, _)| end);
+        let start = &text[..end];
+        // Nearly all are plain, and escaping goes through them character by character.
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+        if start.bytes().all(plain) {
+            f.write_str(start)?;
+        } else {
+            start.chars().try_for_each(|char| char.escape_debug().fmt(f))?;
+        }
+        f.write_str(if end < text.len() { "…" } else { "" })
+    })
 }
 
 fn failed() -> Answer {

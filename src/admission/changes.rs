@@ -78,6 +78,7 @@ impl<'p, 'a> Changes<'p, 'a> {
         };
         // Targets were checked when they were made.
         let has_credential = match decision.target.as_deref() {
+            _ if self.snapshot.credentials.is_empty() => false,
             Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
             None => covered(reference),
         };
@@ -264,8 +265,14 @@ impl<'p, 'a> Changes<'p, 'a> {
         }
         entries.sort();
         entries.dedup();
-        let texts: SmallVec<[String; 8]> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
-        texts.join(",")
+        let mut text = String::with_capacity(entries.iter().map(|(name, rule)| name.len() + rule.len() + 2).sum());
+        for (name, rule) in &entries {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.extend([&**name, "=", rule]);
+        }
+        text
     }
 }
 
