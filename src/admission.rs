@@ -97,7 +97,7 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
 
 /// Decides on a review that has been read.
 pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) -> Answer {
-    let old = review.old_object.as_ref().map(Old::new);
+    let old = review.old_object.as_deref().map(Old::new);
     let Some((scope, pod)) = Scope::of(review, old.as_ref()) else {
         return Answer::default();
     };
@@ -150,7 +150,7 @@ pub(crate) struct Old<'r, 'a> {
 impl<'r, 'a> Scope<'r, 'a> {
     /// The scope and the Pod; none where there is nothing to do.
     fn of(review: &'r Review<'a>, old: Option<&'r Old<'r, 'a>>) -> Option<(Self, &'r PodView<'a>)> {
-        let pod = review.object.as_ref().filter(|_| review.is_pod)?;
+        let pod = review.object.as_deref().filter(|_| review.is_pod)?;
         let scope = match (review.operation, &*review.subresource) {
             (Operation::Create, "") => Self::Create,
             (Operation::Update, "") => Self::Update(old?),
@@ -215,7 +215,7 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
         .iter()
         .position(|(present, _)| *present == key)
         .unwrap_or_else(|| {
-            answer.audit.push((key, String::new()));
+            answer.audit.push((key, String::with_capacity(USUAL_AUDIT_BYTES)));
             answer.audit.len() - 1
         });
     let value = &mut answer.audit[at].1;
@@ -228,6 +228,9 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
 
 /// An audit annotation gets nothing more once it has so many bytes.
 const MOST_AUDIT_BYTES: usize = 4096;
+
+/// The bytes that an audit annotation about a few images has.
+const USUAL_AUDIT_BYTES: usize = 768;
 
 /// The user is told of so many refused images: a Pod may have thousands.
 const MOST_DENIALS: usize = 10;

@@ -141,6 +141,8 @@ pub struct Rewrite {
     pub(crate) to: Box<[Template]>,
     pub(crate) preloaded: bool,
     pub(crate) shared_target: bool,
+    /// Whether its one template was written as a `prefix`: to show where.
+    pub(crate) written_as_prefix: bool,
     /// The one registry that the rule's images have, where its patterns name one: for templates that do not say it.
     pub(crate) source_registry: Option<Box<str>>,
     /// Likewise the one repository.

@@ -62,6 +62,11 @@ impl PullCredentials {
         Self(credentials)
     }
 
+    /// Whether no registry has one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the image lies under a registry that has a credential for this namespace.
     pub fn cover(&self, image: &Reference<'_>, namespace: &str, labels: &dyn Labels) -> bool {
         self.0.iter().any(|credential| {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use waypost_benches::{
     core::{Core, time},
@@ -19,8 +19,9 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
+  --core          the core alone
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
@@ -31,6 +32,7 @@ const FEW: usize = 10;
 const MANY: usize = 10_000;
 
 struct Options {
+    core: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -40,7 +42,6 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::of(env::args().skip(1))?;
-    let waypost = build(options.waypost.as_deref())?;
     let reviews: Vec<Vec<u8>> = options.reviews.iter().map(fs::read).collect::<Result<_, _>>()?;
     let bytes: usize = reviews.iter().map(Vec::len).sum();
     eprintln!(
@@ -48,7 +49,12 @@ async fn main() -> Result<()> {
         reviews.len(),
         bytes / reviews.len()
     );
+    if options.core {
+        println!("{}", core(&options.reviews, &reviews)?);
+        return Ok(());
+    }
 
+    let waypost = build(options.waypost.as_deref())?;
     let bench = Bench::prepare(waypost, &reviews)?;
     let mut rows = Rows::new();
     for round in 1..=options.rounds {
@@ -64,6 +70,7 @@ async fn main() -> Result<()> {
 impl Options {
     fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
+            core: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -72,6 +79,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().context(USAGE);
             match &*argument {
+                "--core" => options.core = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
@@ -214,8 +222,10 @@ impl Rows {
 
 /// The table of the core alone.
 fn core(paths: &[PathBuf], reviews: &[Vec<u8>]) -> Result<String> {
-    let mut table = String::from("| | ns an image | allocations an image | µs a review | allocations a review |\n");
-    table.push_str("| --- | ---: | ---: | ---: | ---: |\n");
+    let mut table = String::from(
+        "| | ns an image | allocations an image | µs a review | allocations a review | policies, MiB | while compiling, MiB |\n",
+    );
+    table.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for rules in [FEW, MANY] {
         let core = Core::new(rules, reviews.to_vec())?;
         let image = time(|| core.decide()).as_nanos();
@@ -226,9 +236,13 @@ fn core(paths: &[PathBuf], reviews: &[Vec<u8>]) -> Result<String> {
             .output()?;
         ensure!(counted.status.success(), "{}", String::from_utf8_lossy(&counted.stderr));
         let counted = String::from_utf8(counted.stdout)?;
-        let (of_image, of_review) = counted.trim().split_once(' ').context("two counts were expected")?;
-        let (of_image, of_review): (f64, f64) = (of_image.parse()?, of_review.parse()?);
-        table += &format!("| core, {rules} rules | {image} | {of_image:.1} | {review:.2} | {of_review:.1} |\n");
+        let counted: Vec<f64> = counted.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let [of_image, of_review, kept, most] = counted[..] else {
+            bail!("four numbers were expected of `allocations`");
+        };
+        table += &format!(
+            "| core, {rules} rules | {image} | {of_image:.1} | {review:.2} | {of_review:.1} | {kept:.1} | {most:.1} |\n"
+        );
     }
     Ok(table)
 }

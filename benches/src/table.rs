@@ -51,7 +51,18 @@ impl Row {
 
     /// The middle one of each round's ratio: a machine that slows down for a round slows down both.
     pub fn ratio(&self, column: usize, to: usize) -> f64 {
-        median(self.rounds.iter().map(|round| round[column] / round[to]))
+        median(self.ratios(column, to))
+    }
+
+    fn ratios(&self, column: usize, to: usize) -> impl Iterator<Item = f64> {
+        self.rounds.iter().map(move |round| round[column] / round[to])
+    }
+
+    /// The ratio, and the least and the most that it was in a round: what lies between is as good an answer.
+    fn ratio_with_range(&self, column: usize, to: usize) -> String {
+        let least = self.ratios(column, to).fold(f64::INFINITY, f64::min);
+        let most = self.ratios(column, to).fold(f64::NEG_INFINITY, f64::max);
+        format!("{:.2} ({least:.2}–{most:.2})", self.ratio(column, to))
     }
 
     fn verdict(&self) -> Option<String> {
@@ -80,13 +91,13 @@ pub fn render(rows: &[Row], few: usize, many: usize) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             table,
-            "| {} | {:.digits$} | {:.digits$} | {:.digits$} | {:.2} | {:.2} | {} |",
+            "| {} | {:.digits$} | {:.digits$} | {:.digits$} | {} | {} | {} |",
             row.name,
             row.value(0),
             row.value(1),
             row.value(2),
-            row.ratio(1, 0),
-            row.ratio(2, 1),
+            row.ratio_with_range(1, 0),
+            row.ratio_with_range(2, 1),
             row.verdict().unwrap_or_default(),
         );
     }

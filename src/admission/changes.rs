@@ -190,8 +190,14 @@ impl<'p, 'a> Changes<'p, 'a> {
             };
             entries.insert(name, image.rule);
         }
-        let texts: Vec<String> = entries.iter().map(|(name, rule)| format!("{name}={rule}")).collect();
-        texts.join(",")
+        let mut text = String::with_capacity(entries.iter().map(|(name, rule)| name.len() + rule.len() + 2).sum());
+        for (name, rule) in &entries {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.extend([&**name, "=", rule]);
+        }
+        text
     }
 }
 

@@ -1,6 +1,8 @@
 //! What becomes of each image of a Pod: the one place that says so, for reviews and for manifests. What it says is written by others,
 //! as a patch or into a text.
 
+use std::fmt::{self, Display};
+
 use smallvec::SmallVec;
 
 use super::{OPT_OUT_LABEL, Scope};
@@ -109,6 +111,7 @@ impl<'p, 'a> Judge<'p, 'a> {
         let decision = &mut judged.decision;
         // Targets were checked when they were made.
         let has_credential = match decision.target.as_deref() {
+            _ if self.snapshot.credentials.is_empty() => false,
             Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
             None => judged.reference.as_ref().is_some_and(covered),
         };
@@ -253,20 +256,30 @@ fn is_mutable(reference: &Reference<'_>) -> bool {
 }
 
 /// A slot as messages name it: on one line, and not longer than a line.
-pub(super) fn shown(slot: &ImageSlot<'_>) -> String {
-    format!(
-        "{} \"{}\" (image \"{}\")",
-        slot.kind.noun(),
-        excerpt(&slot.name),
-        excerpt(&slot.image)
-    )
+pub(super) fn shown(slot: &ImageSlot<'_>) -> impl Display {
+    fmt::from_fn(move |f| {
+        write!(
+            f,
+            "{} \"{}\" (image \"{}\")",
+            slot.kind.noun(),
+            excerpt(&slot.name),
+            excerpt(&slot.image)
+        )
+    })
 }
 
 /// A text of the user's, made safe for one line. Warnings are for people: 120 characters of a name tell enough.
-pub(super) fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(120).flat_map(char::escape_debug).collect();
-    if text.chars().nth(120).is_some() {
-        shown.push('…');
-    }
-    shown
+pub(super) fn excerpt(text: &str) -> impl Display {
+    fmt::from_fn(move |f| {
+        let end = text.char_indices().nth(120).map_or(text.len(), |(end, _)| end);
+        let start = &text[..end];
+        // Nearly all are plain, and escaping goes through them character by character.
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+        if start.bytes().all(plain) {
+            f.write_str(start)?;
+        } else {
+            start.chars().try_for_each(|char| char.escape_debug().fmt(f))?;
+        }
+        f.write_str(if end < text.len() { "…" } else { "" })
+    })
 }

@@ -69,13 +69,21 @@ struct Compiler {
     shapes: Shapes,
 }
 
-/// A document that rules come from, kept to show where they stand.
+/// A document that rules come from, kept to show where they stand. Its tree is not: it is larger than the rules, and what shows only
+/// when all rules are known is rare enough to read the text again.
 struct Document {
     source: Source,
     /// Rules of one file shadow each other by mistake; rules of different files may well do so on purpose.
     file: usize,
-    node: Node,
+    /// Its place in the text.
+    place: usize,
     policy: String,
+}
+
+impl Document {
+    fn read_again(&self) -> Option<Node> {
+        document::parse(&self.source).0.into_iter().nth(self.place)
+    }
 }
 
 /// A rule on its way into the set.
@@ -120,13 +128,13 @@ impl Compiler {
         self.report(source, nodes.first(), problems);
         let file = self.documents.len();
         let mut any = broken;
-        for node in nodes {
+        for (place, node) in nodes.into_iter().enumerate() {
             if node.is_null() {
                 continue;
             }
             any = true;
             match node.get("kind").and_then(Node::as_str) {
-                Some("Policy") | None => self.policy(source, file, node),
+                Some("Policy") | None => self.policy(source, place, file, node),
                 Some("Preset") => {
                     let problem = Problem::error(
                         "unknown-kind",
@@ -159,7 +167,7 @@ impl Compiler {
         }
     }
 
-    fn policy(&mut self, source: &Source, file: usize, node: Node) {
+    fn policy(&mut self, source: &Source, place: usize, file: usize, node: Node) {
         let shape = self
             .shapes
             .policy
@@ -215,16 +223,17 @@ impl Compiler {
             Document {
                 source: source.clone(),
                 file,
-                node,
+                place,
                 policy: name,
             },
+            &node,
             Class::Policy,
             rules,
             false,
         );
     }
 
-    fn rules(&mut self, document: Document, class: Class, specs: Vec<Numbered>, only_keeps: bool) {
+    fn rules(&mut self, document: Document, node: &Node, class: Class, specs: Vec<Numbered>, only_keeps: bool) {
         let base = Path::root().key("spec").key("rules");
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut problems = Vec::new();
@@ -268,13 +277,13 @@ impl Compiler {
                 });
             }
         }
-        let rules = document.node.at(&base).map(|rules| &rules.value);
+        let rules = node.at(&base).map(|rules| &rules.value);
         if matches!(rules, Some(document::Value::Sequence(items)) if items.is_empty()) {
             problems.push(
                 Problem::warning("no-rules", base, "this policy has no rules").hint("add one, or delete the policy"),
             );
         }
-        self.report(&document.source, Some(&document.node), problems);
+        self.report(&document.source, Some(node), problems);
         self.policies
             .entry(document.policy.clone())
             .or_insert(self.documents.len());

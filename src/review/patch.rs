@@ -1,11 +1,11 @@
 //! JSON Patch (RFC 6902), written straight as JSON.
 
-use std::fmt::{self, Write};
+use std::io::Write;
 
 /// A list of operations, as JSON text.
 #[derive(Debug, Default)]
 pub struct Patch {
-    json: String,
+    json: Vec<u8>,
 }
 
 /// A JSON Pointer (RFC 6901): steps, escaped when shown.
@@ -43,41 +43,56 @@ impl Patch {
     /// The operations as a JSON list; nothing where there are none.
     pub fn into_json(mut self) -> Vec<u8> {
         if !self.json.is_empty() {
-            self.json.push(']');
+            self.json.push(b']');
         }
-        self.json.into_bytes()
+        self.json
     }
 
     fn operation<V: serde::Serialize>(&mut self, op: &str, path: Pointer<'_>, value: Option<V>) {
-        if self.json.is_empty() {
-            self.json.reserve(512);
+        let json = &mut self.json;
+        if json.is_empty() {
+            json.reserve(USUAL);
+            json.push(b'[');
+        } else {
+            json.push(b',');
         }
-        self.json.push(if self.json.is_empty() { '[' } else { ',' });
-        // The pointer may have characters that JSON escapes: it is written as a string of its own.
-        let _ = write!(self.json, r#"{{"op":"{op}","path":{}"#, Quoted(path));
+        // Texts and lists of texts, into memory: none of this can fail.
+        let _ = write!(json, r#"{{"op":"{op}","path":""#);
+        path.write(json);
+        json.push(b'"');
         if let Some(value) = value {
-            self.json.push_str(r#","value":"#);
-            // Texts and lists of texts: serialising them cannot fail.
-            self.json.push_str(&serde_json::to_string(&value).unwrap_or_default());
+            json.extend_from_slice(br#","value":"#);
+            let _ = serde_json::to_writer(&mut *json, &value);
         }
-        self.json.push('}');
+        json.push(b'}');
     }
 }
 
-struct Quoted<'p>(Pointer<'p>);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Pointer::Plain(path) => write!(f, "\"{path}\""),
-            Pointer::Element(list, index, rest) => write!(f, "\"/spec/{list}/{index}{rest}\""),
-            Pointer::Key(path, key) => {
-                let escaped = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
-                f.write_str(&serde_json::to_string(&escaped).map_err(|_| fmt::Error)?)
+impl Pointer<'_> {
+    /// As the inside of a JSON string.
+    fn write(self, json: &mut Vec<u8>) {
+        match self {
+            Self::Plain(path) => json.extend_from_slice(path.as_bytes()),
+            Self::Element(list, index, rest) => {
+                // Into memory: cannot fail.
+                let _ = write!(json, "/spec/{list}/{index}{rest}");
+            }
+            Self::Key(path, key) => {
+                json.extend_from_slice(path.as_bytes());
+                json.push(b'/');
+                let key = key.replace('~', "~0").replace('/', "~1");
+                // The key may have characters that JSON escapes: it is written as a string, of which the quotes are taken off.
+                let start = json.len();
+                let _ = serde_json::to_writer(&mut *json, &key);
+                json.remove(start);
+                json.pop();
             }
         }
     }
 }
+
+/// The bytes that a patch of a few images has.
+const USUAL: usize = 2048;
 
 #[cfg(test)]
 mod tests {

@@ -153,6 +153,12 @@ impl Labels for StrMap<'_> {
     }
 }
 
+impl<'de> Read<'de> for Box<PodView<'de>> {
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        Ok(PodView::from_map(map)?.map(Self::new))
+    }
+}
+
 impl<'de> Read<'de> for PodView<'de> {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut metadata: Lenient<Metadata<'de>> = Lenient::Absent;
@@ -257,7 +263,8 @@ impl<'de> Read<'de> for Spec<'de> {
     }
 }
 
-type Elements<'a> = SmallVec<[Element<'a>; 4]>;
+// Most Pods have one or two of the four lists: inline, the others would be moved about as well.
+type Elements<'a> = Vec<Element<'a>>;
 
 /// An element of a list that names an image.
 struct Element<'a> {

@@ -1,8 +1,10 @@
 //! What only shows when all rules are known.
 
+use hashbrown::HashMap;
+
 use super::{Compiler, Draft};
 use crate::{
-    document::{self, Path, Problem},
+    document::{self, Node, Path, Problem},
     policy::{
         Action, MAX_REGEXES, Mode, Rule,
         collision::{Collision, collisions},
@@ -31,9 +33,12 @@ impl Compiler {
                 .iter()
                 .map(|(place, by)| (*place, self.under_target(*place, *by))),
         );
+        let mut nodes: HashMap<usize, Option<Node>> = HashMap::new();
         for (place, problem) in found {
-            if let Some(document) = self.documents.get(self.drafts[place].document) {
-                let diagnostic = document::locate(&problem, &document.source, Some(&document.node));
+            let number = self.drafts[place].document;
+            if let Some(document) = self.documents.get(number) {
+                let node = nodes.entry(number).or_insert_with(|| document.read_again());
+                let diagnostic = document::locate(&problem, &document.source, node.as_ref());
                 self.diagnostics.push(diagnostic);
             }
         }
@@ -117,15 +122,10 @@ impl Compiler {
 
     /// Where the draft's template was written.
     fn template_path(&self, place: usize, template: usize) -> Path {
-        let rewrite = self.path(place).key("rewrite");
-        let listed = rewrite.clone().key("to").index(template);
-        let node = self
-            .documents
-            .get(self.drafts[place].document)
-            .map(|document| &document.node);
-        match node.and_then(|node| node.at(&listed)) {
-            Some(_) => listed,
-            None => rewrite.key("prefix"),
+        let path = self.path(place).key("rewrite");
+        match &self.drafts[place].rule.action {
+            Action::Rewrite(rewrite) if rewrite.written_as_prefix => path.key("prefix"),
+            _ => path.key("to").index(template),
         }
     }
 

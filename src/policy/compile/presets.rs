@@ -114,10 +114,10 @@ impl Compiler {
         let document_of = Document {
             source,
             file,
-            node,
+            place: nodes.len(),
             policy: document.metadata.name,
         };
-        self.rules(document_of, class, Numbered::all(document.spec.rules), exempting);
+        self.rules(document_of, &node, class, Numbered::all(document.spec.rules), exempting);
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn rewriting(
         to: to.into(),
         preloaded: spec.preloaded,
         shared_target: spec.shared_target,
+        written_as_prefix: spec.prefix.is_some(),
         source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
         source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
     }))
