@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
 )
 
@@ -185,7 +186,7 @@ func (c *config) up(stdin *os.File) (*exec.Cmd, error) {
 		return nil, err
 	}
 	if c.Size == sizeNode {
-		if err := nodeImages(c); err != nil {
+		if err := writePauseImage(c); err != nil {
 			return nil, err
 		}
 	}
@@ -259,25 +260,39 @@ func (c *config) installRegistry() error {
 	if c.InCluster == "" {
 		return nil
 	}
-	manifest, err := registryManifest(c)
+	// Pulled, not put on the node: AlwaysPullImages, which a test may turn on, refuses what no registry has.
+	image := c.Registry.Host + "/waypost-test/registry:3"
+	index, err := onlyHere(c.tool("registry"), "serve", "/etc/distribution/config.yml").index()
 	if err != nil {
 		return err
 	}
-	kubectl := func(stdin string, args ...string) error {
-		cmd := exec.Command(c.tool("kubectl"), append([]string{"--kubeconfig=" + c.Kubeconfig}, args...)...)
-		cmd.Stdin = strings.NewReader(stdin)
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("kubectl %s: %w\n%s", args[0], err, output)
-		}
-		return nil
-	}
-	if err := kubectl(manifest, "apply", "--filename=-"); err != nil {
+	if err := push(index, authn.Anonymous, image); err != nil {
 		return err
 	}
-	return kubectl("", "rollout", "status", "deployment/registry", "--namespace=registry", "--timeout=60s")
+	manifest, err := registryManifest(c, image)
+	if err != nil {
+		return err
+	}
+	kubectl := func(stdin string, args ...string) (string, error) {
+		cmd := exec.Command(c.tool("kubectl"), append([]string{"--kubeconfig=" + c.Kubeconfig, "--namespace=registry"}, args...)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		output, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("kubectl %s: %w\n%s", args[0], err, output)
+		}
+		return string(output), err
+	}
+	if _, err := kubectl(manifest, "apply", "--filename=-"); err != nil {
+		return err
+	}
+	if _, err := kubectl("", "rollout", "status", "deployment/registry", "--timeout=60s"); err != nil {
+		events, _ := kubectl("", "get", "events")
+		return fmt.Errorf("%w\n%s", err, events)
+	}
+	return nil
 }
 
-func registryManifest(c *config) (string, error) {
+func registryManifest(c *config, image string) (string, error) {
 	auth, file := "", ""
 	if c.InCluster == "protected" {
 		auth = "    auth: {htpasswd: {realm: waypost-test, path: /etc/distribution/htpasswd}}\n"
@@ -311,7 +326,6 @@ spec:
       containers:
         - name: registry
           image: %s
-          imagePullPolicy: Never
           env: [{name: OTEL_TRACES_EXPORTER, value: none}]
           ports: [{containerPort: 5000}]
           readinessProbe: {tcpSocket: {port: 5000}, periodSeconds: 1}
@@ -327,7 +341,7 @@ spec:
   type: NodePort
   selector: {app: registry}
   ports: [{port: 5000, nodePort: %d}]
-`, auth, file, registryImage, nodePortRegistry), nil
+`, auth, file, image, nodePortRegistry), nil
 }
 
 func downCommand(args []string) error {

@@ -24,11 +24,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Names of the images that are put on the node without a registry. Nothing resolves them.
-const (
-	pauseImage    = "cluster.waypost.test/pause:1"
-	registryImage = "cluster.waypost.test/registry:3"
-)
+// pauseImage is put on the node without a registry. Nothing resolves its name.
+const pauseImage = "cluster.waypost.test/pause:1"
 
 const arch = runtime.GOARCH
 
@@ -132,27 +129,39 @@ func (s imageSpec) archive(path, reference string) error {
 	return errors.Join(w.Close(), file.Close())
 }
 
-// nodeImages writes what every node starts with.
-func nodeImages(c *config) error {
+// writePauseImage writes what every node starts with.
+func writePauseImage(c *config) error {
 	if err := os.MkdirAll(c.path("images"), 0o755); err != nil {
 		return err
 	}
 	platform := "linux/" + arch
-	one := func(file, reference, binary string, cmd ...string) error {
-		spec := imageSpec{binaries: map[string]string{platform: binary}, platforms: []string{platform}, cmd: cmd}
-		return spec.archive(c.path("images", file), reference)
-	}
 	app, err := appArtefact(platform)
 	if err != nil {
 		return err
 	}
-	if err := one("pause.tar", pauseImage, app.path, "pause"); err != nil {
-		return err
+	return onlyHere(app.path, "pause").archive(c.path("images", "pause.tar"), pauseImage)
+}
+
+// onlyHere is an image for this machine's platform alone.
+func onlyHere(binary string, cmd ...string) imageSpec {
+	platform := "linux/" + arch
+	return imageSpec{binaries: map[string]string{platform: binary}, platforms: []string{platform}, cmd: cmd}
+}
+
+// push pushes the index under every reference, by plain HTTP where the registry is on this machine.
+func push(index v1.ImageIndex, auth authn.Authenticator, references ...string) error {
+	transport := remote.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // a machine's proxy knows nothing of its tests' registries
+	for _, reference := range references {
+		parsed, err := name.ParseReference(reference)
+		if err != nil {
+			return err
+		}
+		if err := remote.WriteIndex(parsed, index, remote.WithAuth(auth), remote.WithTransport(transport)); err != nil {
+			return err
+		}
 	}
-	if c.InCluster == "" {
-		return nil
-	}
-	return one("registry.tar", registryImage, c.tool("registry"), "serve", "/etc/distribution/config.yml")
+	return nil
 }
 
 // list is a flag that may be given more than once.
@@ -236,17 +245,8 @@ func imageCommand(args []string) error {
 		}
 		auth = &authn.Basic{Username: *username, Password: password}
 	}
-	for _, reference := range flags.Args() {
-		parsed, err := name.ParseReference(reference) // plain HTTP for loopback and private addresses
-		if err != nil {
-			return err
-		}
-		// No proxy: the registries of a test are on this machine.
-		transport := remote.DefaultTransport.(*http.Transport).Clone()
-		transport.Proxy = nil
-		if err := remote.WriteIndex(parsed, index, remote.WithAuth(auth), remote.WithTransport(transport)); err != nil {
-			return err
-		}
+	if err := push(index, auth, flags.Args()...); err != nil {
+		return err
 	}
 	digest, err := index.Digest()
 	if err == nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // needs are the programs of a node that a package manager has to give: a runc of our own would lack seccomp.
@@ -57,10 +59,21 @@ func preflight(install bool) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("missing: %s", strings.Join(missing, ", "))
 	}
-	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
-		return fmt.Errorf("control groups are not mounted at /sys/fs/cgroup")
+	// Root in a container is often root by name only.
+	probe := exec.Command("true")
+	probe.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET}
+	if err := probe.Run(); err != nil {
+		return fmt.Errorf("no namespaces can be made here: %w", err)
 	}
-	return nil
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(root + "/cgroup.controllers"); err != nil {
+		root += "/memory" // version 1: one tree per controller
+	}
+	group := root + cgroupOf(fmt.Sprint("preflight", os.Getpid()))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		return fmt.Errorf("no control groups can be made here: %w", err)
+	}
+	return unix.Rmdir(group)
 }
 
 func missingPackages() (packages []string) {
