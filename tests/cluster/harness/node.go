@@ -31,7 +31,7 @@ func nodeInitCommand(args []string) error {
 		if err := isolate(c); err != nil {
 			return err
 		}
-		if err := network(c); err != nil {
+		if err := network(); err != nil {
 			return err
 		}
 		if err := writeNodeConfig(c); err != nil {
@@ -130,7 +130,7 @@ func isolate(c *config) error {
 
 // network makes the node's: loopback, an address for the node that is not loopback (Pods and Services need one), a route so
 // that connections to ClusterIPs leave the socket layer at all, and nothing that leads out.
-func network(*config) error {
+func network() error {
 	for _, arguments := range []string{
 		"link set lo up",
 		"link add node0 type bridge", // stands in for a network card
@@ -275,7 +275,7 @@ evictionHard: {imagefs.available: "0%%", nodefs.available: "0%%", nodefs.inodesF
 // starter starts a component by its name.
 type starter func(name string, flags ...string) error
 
-func startContainerd(c *config, all *processes, start starter) error {
+func startContainerd(c *config, start starter) error {
 	return start("containerd", "--config="+c.path("containerd.toml"))
 }
 

@@ -122,7 +122,7 @@ func superviseNode(c *config, progress *os.File, end <-chan os.Signal) error {
 	}
 	// In a network of its own any port is free.
 	c.Ports.Etcd, c.Ports.EtcdPeer = 2379, 2380
-	for c.Ports.API == 2379 || c.Ports.API == 2380 {
+	if c.Ports.API == c.Ports.Etcd || c.Ports.API == c.Ports.EtcdPeer {
 		return errors.New("the port chosen for the API server is etcd's: try again")
 	}
 	if err := openRegistries(c); err != nil {
@@ -365,7 +365,7 @@ func startComponents(c *config, all *processes, progress io.Writer) error {
 		return err
 	}
 	if c.Size == sizeNode {
-		if err := startContainerd(c, all, start); err != nil {
+		if err := startContainerd(c, start); err != nil {
 			return err
 		}
 	}
