@@ -46,6 +46,8 @@ func main() {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	}
+	// Where iptables and its like are is not on every root's PATH.
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 	var code exitCode
 	switch err := command(os.Args[2:]); {
 	case err == nil:
