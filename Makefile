@@ -5,10 +5,10 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz
+.PHONY: help run test lint bench fuzz cluster-up cluster-down
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Serves on this machine, pulling through registry.cern.ch; prints what to try
 	cargo run --locked -- serve --preset cern-pull-through --log-format text
@@ -33,3 +33,9 @@ fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-
 	for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+cluster-up: ## Starts a real Kubernetes to try things on; prints what to export (tests/cluster/README.md)
+	@tests/cluster/cluster up
+
+cluster-down: ## Ends it, and leaves nothing behind
+	@tests/cluster/cluster down
