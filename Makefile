@@ -35,7 +35,7 @@ fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-
 	done
 
 cluster-up: ## Starts a real Kubernetes to try things on; prints what to export (tests/cluster/README.md)
-	@tests/cluster/cluster up
+	@tests/cluster/cluster up $(if $(filter 0,$(shell id -u)),--in-cluster-registry open) $(CLUSTER_FLAGS)
 
 cluster-down: ## Ends it, and leaves nothing behind
 	@tests/cluster/cluster down

@@ -117,7 +117,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         tell(snapshot, slot, &judged, &mut answer);
         count(snapshot, &judged, observer);
     }
-    if pod.annotations.mirror {
+    if judge.is_mirror() {
         return answer;
     }
     if !denials.is_empty() {
@@ -164,8 +164,24 @@ impl<'r, 'a> Scope<'r, 'a> {
     fn decides_on(self, slot: &ImageSlot<'_>) -> bool {
         match self {
             Self::Create => true,
-            Self::Update(old) => old.slot(slot).is_none_or(|old| old.image != slot.image),
+            // The image of a volume cannot be changed: see `Changes::restore`.
+            Self::Update(old) => old
+                .slot(slot)
+                .is_none_or(|old| slot.kind != SlotKind::Volume && old.image != slot.image),
             Self::Ephemeral(old) => slot.kind == SlotKind::EphemeralContainer && old.slot(slot).is_none(),
+        }
+    }
+}
+
+impl<'r> Scope<'r, '_> {
+    /// The pull policy that the image has in the end: that of a Pod that exists cannot be changed.
+    fn pull_policy<'s>(self, slot: &'s ImageSlot<'_>) -> Option<&'s str>
+    where
+        'r: 's,
+    {
+        match self {
+            Self::Update(old) => old.slot(slot).unwrap_or(slot).pull_policy.as_deref(),
+            Self::Create | Self::Ephemeral(_) => slot.pull_policy.as_deref(),
         }
     }
 }

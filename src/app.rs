@@ -155,6 +155,7 @@ fn warn_of_keys_without_effect(config: &Config) {
 pub fn policy_source(config: &Config) -> PolicySource {
     PolicySource {
         path: config.policies.dir.clone(),
+        may_be_absent: true,
         presets: config.policies.presets.clone(),
         settings: settings(config),
     }

@@ -104,19 +104,23 @@ impl Cli {
         let load = |flags: &Flags| Config::load(self.config.as_deref(), flags).map_err(Invalid);
         match self.command {
             Command::Serve(args) => {
+                args.policies.check()?;
                 let config = load(&args.flags())?;
                 telemetry::init(&config.log)?;
                 serve::run(config)
             }
             Command::Review(args) => {
+                args.policies.check()?;
                 let config = load(&args.policies.flags())?;
                 review::run(&config)
             }
             Command::Rewrite(args) => {
+                args.policies.check()?;
                 let config = load(&args.policies.flags())?;
                 rewrite::run(&args, &config)
             }
             Command::Explain(args) => {
+                args.policies.check()?;
                 let config = load(&args.policies.flags())?;
                 explain::run(&args, &config)
             }

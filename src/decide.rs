@@ -119,7 +119,11 @@ pub fn decide<'s>(
             walk.decided(Outcome::PullNever, Some(rule), None, set.untouched())
         }
         Action::Rewrite(rewrite) => match rewrite.target(set.rule(rule).matching(), image) {
-            Some(target) => walk.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
+            // Asked again, the Pod would be refused: so it is at once, and does not depend on whether another webhook changes it.
+            Some(target) => match set.denies(context, &target) {
+                Some(denied) => walk.decided(Outcome::Denied, Some(denied), None, set.untouched()),
+                None => walk.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
+            },
             None => walk.decided(Outcome::InvalidTarget, Some(rule), None, set.untouched()),
         },
         Action::Keep | Action::Deny { .. } | Action::LatestPush | Action::Nothing => {
@@ -304,6 +308,26 @@ fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> 
 }
 
 impl PolicySet {
+    /// The rule that refuses Pods with this image.
+    fn denies(&self, context: &Context<'_>, image: &str) -> Option<u32> {
+        if self.denying() == 0 {
+            return None;
+        }
+        let image = &Reference::parse(image).ok()?;
+        let mut found = Found::default();
+        self.images().find(image, Some(context), &mut found);
+        let mut walk = Walk {
+            set: self,
+            context,
+            image,
+            pull_policy: None,
+            rules: found.rules(self.images(), image).peekable(),
+            observed: SmallVec::new(),
+            under: Matches::new(),
+        };
+        walk.next_decision(|rule| rule < self.denying())
+    }
+
     /// An image that no rule was asked about.
     pub(crate) fn left(&self, outcome: Outcome) -> Decision<'_> {
         Decision {

@@ -352,6 +352,11 @@ impl Matching {
         self.except_images.as_ref().map_or(&[], |except| &except.0)
     }
 
+    /// Whether the labels of the namespace matter.
+    pub fn selects_namespaces(&self) -> bool {
+        self.namespace_selector.is_some()
+    }
+
     /// `namespaces`; empty where nothing was said, which matches all.
     pub fn namespaces(&self) -> &[Glob] {
         self.namespaces.as_deref().unwrap_or_default()

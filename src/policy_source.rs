@@ -17,6 +17,8 @@ use crate::{
 pub struct PolicySource {
     /// A directory of policy files, which may be absent; or one file.
     pub path: PathBuf,
+    /// Whether the directory may be absent. Policies that were there and are gone are not to be forgotten quietly.
+    pub may_be_absent: bool,
     /// Presets, in the order in which they decide.
     pub presets: Vec<PresetChoice>,
     /// What the configuration says about all rules.
@@ -26,7 +28,7 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and compiles everything. Blocks.
     pub fn compile(&self) -> Compiled {
-        let (sources, mut diagnostics) = read(&self.path);
+        let (sources, mut diagnostics) = read(&self.path, self.may_be_absent);
         let mut compiled = compile(&Input {
             sources,
             presets: self.presets.clone(),
@@ -49,11 +51,12 @@ impl PolicySource {
 }
 
 /// All policy files, and what is wrong with reading them.
-fn read(path: &Path) -> (Vec<Source>, Vec<Diagnostic>) {
+fn read(path: &Path, may_be_absent: bool) -> (Vec<Source>, Vec<Diagnostic>) {
     let mut sources = Vec::new();
     let mut diagnostics = Vec::new();
     let files = match list(path) {
         Ok(files) => files,
+        Err(error) if may_be_absent && error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
             diagnostics.push(unreadable(path, &error));
             return (sources, diagnostics);
@@ -73,8 +76,8 @@ fn read(path: &Path) -> (Vec<Source>, Vec<Diagnostic>) {
                 Ok(source) => sources.push(source),
                 Err(diagnostic) => diagnostics.push(*diagnostic),
             },
-            // It went away since the directory was read: the watch will see that, too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // It went away since the directory was read: the watch will see that, too. A link to nowhere is a mistake.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&file).is_err() => {}
             Err(error) => diagnostics.push(unreadable(&file, &error)),
         }
     }
@@ -85,13 +88,8 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut files = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
         let old_ending = Path::new(&name).extension() == Some(OsStr::new("yml")) && !is_hidden(&name);
@@ -137,6 +135,7 @@ mod tests {
         };
         let compiled = PolicySource {
             path: dir.to_owned(),
+            may_be_absent: true,
             presets: Vec::new(),
             settings,
         }
@@ -188,6 +187,9 @@ mod tests {
         fs::write(dir.path().join("bad.yaml"), b"\xff\xfe\xfd").unwrap();
         assert_eq!(compiled(dir.path()).0, None);
         fs::remove_file(dir.path().join("bad.yaml")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent/policy.yaml", dir.path().join("link.yaml")).unwrap();
+        assert_eq!(compiled(dir.path()), (None, vec!["unreadable".into()]));
+        fs::remove_file(dir.path().join("link.yaml")).unwrap();
         fs::create_dir(dir.path().join("dir.yaml")).unwrap();
         assert_eq!(compiled(dir.path()), (None, vec!["unreadable".into()]));
     }

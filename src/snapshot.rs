@@ -70,7 +70,7 @@ impl PullCredentials {
     /// Whether the image lies under a registry that has a credential for this namespace.
     pub fn cover(&self, image: &Reference<'_>, namespace: &str, labels: &dyn Labels) -> bool {
         self.0.iter().any(|credential| {
-            *credential.host == *image.registry()
+            credential.host.eq_ignore_ascii_case(image.registry())
                 && credential.is_over(image)
                 && credential
                     .namespaces

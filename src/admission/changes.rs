@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::{Judged, Old, Scope};
+use super::{Judged, Old, Scope, excerpt, shown};
 use crate::{
     review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
@@ -78,7 +78,7 @@ impl<'p, 'a> Changes<'p, 'a> {
                 self.annotate(answer);
             }
             Scope::Update(old) => {
-                self.restore(old);
+                self.restore(old, answer);
                 self.annotate(answer);
             }
             Scope::Ephemeral(_) => {}
@@ -104,11 +104,20 @@ impl<'p, 'a> Changes<'p, 'a> {
 
     /// What cannot be changed of a Pod that exists is put back where a manifest that is applied again would undo what admission set:
     /// the API server refuses anything else.
-    fn restore(&mut self, old: &Old<'_, '_>) {
+    fn restore(&mut self, old: &Old<'_, '_>, answer: &mut Answer) {
         for slot in &self.pod.slots {
             let Some(old) = old.slot(slot) else {
                 continue;
             };
+            if slot.kind == SlotKind::Volume && old.image != slot.image {
+                let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.image_path());
+                self.patch.replace(path, &old.image);
+                answer.warn(format_args!(
+                    "waypost: {} stays {}: the image of a volume cannot be changed once the Pod exists",
+                    shown(slot),
+                    excerpt(&old.image)
+                ));
+            }
             let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path());
             match (&old.pull_policy, &slot.pull_policy) {
                 (Some(old), new) if new.as_ref() != Some(old) => self.patch.add(path, old),

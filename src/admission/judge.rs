@@ -21,6 +21,8 @@ pub(crate) struct Judge<'p, 'a> {
     snapshot: &'p Snapshot,
     context: Context<'p>,
     opted_out: bool,
+    /// Whether it is a mirror Pod.
+    mirror: bool,
     /// Secrets that are needed, each once.
     needed: SmallVec<[&'p str; 2]>,
 }
@@ -49,6 +51,13 @@ impl<'p, 'a> Judge<'p, 'a> {
         namespace_labels: &'p dyn Labels,
     ) -> Self {
         let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
+        // Of an update to ephemeral containers the API server drops everything else, after admission: labels and annotations that
+        // come with it are the caller's claim. Whether a Pod is a mirror never changes.
+        let (labelled, stored) = match scope {
+            Scope::Create => (pod, pod),
+            Scope::Update(old) => (pod, old.pod),
+            Scope::Ephemeral(old) => (old.pod, old.pod),
+        };
         Self {
             scope,
             pod,
@@ -56,10 +65,11 @@ impl<'p, 'a> Judge<'p, 'a> {
             context: Context {
                 namespace,
                 namespace_labels,
-                pod_labels: &pod.labels,
+                pod_labels: &labelled.labels,
             },
             opted_out: snapshot.policies.settings().opt_out_allowed
-                && (opts_out(&pod.labels) || opts_out(namespace_labels)),
+                && (opts_out(&labelled.labels) || opts_out(namespace_labels)),
+            mirror: stored.annotations.mirror,
             needed: SmallVec::new(),
         }
     }
@@ -67,7 +77,7 @@ impl<'p, 'a> Judge<'p, 'a> {
     /// Judges one of the Pod's images; none where it is not to be decided on.
     pub(crate) fn image(&mut self, slot: &'p ImageSlot<'a>) -> Option<Judged<'p>> {
         let set = &*self.snapshot.policies;
-        if self.pod.annotations.mirror {
+        if self.mirror {
             // The API server refuses mirror Pods with Secrets, and the kubelet compares their hash.
             let reference = Reference::parse(&slot.image).ok();
             return Some(Judged::left(set.left(Outcome::MirrorPod), reference));
@@ -91,7 +101,7 @@ impl<'p, 'a> Judge<'p, 'a> {
             set,
             &self.context,
             &reference,
-            slot.pull_policy.as_deref(),
+            self.scope.pull_policy(slot),
             self.opted_out,
         );
         let mut judged = Judged::left(decision, Some(reference));
@@ -152,6 +162,11 @@ impl<'p, 'a> Judge<'p, 'a> {
             }
             judged.pull_policy = decision.pull.policy_for(present);
         }
+    }
+
+    /// Whether the Pod is the mirror of a static one, of which nothing may be changed.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mirror
     }
 
     /// The Secrets to append to the Pod's, those of all images judged so far; none where there is nothing that could be appended to.

@@ -749,3 +749,60 @@ fn a_label_is_found_among_many() {
         assert_eq!(ask(&snapshot, &review).outcomes, [outcome]);
     }
 }
+
+#[test]
+fn what_an_update_to_ephemeral_containers_says_of_the_rest_of_the_pod_is_not_believed() {
+    let rules =
+        "- {name: no, match: {images: ['docker.io/library/*'], podSelector: {matchLabels: {run: bb}}}, deny: {}}";
+    let mut forged = fixture(EPHEMERAL_UPDATE);
+    assert_eq!(ask(&snapshot(rules), &forged).response["allowed"], false);
+    forged["request"]["object"]["metadata"]["labels"] = json!({"run": "other", "waypost.dev/rewrite": "disabled"});
+    forged["request"]["object"]["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert_eq!(ask(&snapshot(rules), &forged).response["allowed"], false);
+    assert_eq!(ask(&snapshot(HUB), &forged).outcomes, ["rewritten"]);
+}
+
+#[test]
+fn an_update_is_decided_on_with_the_pull_policy_that_the_pod_keeps() {
+    let old = |policy: &str| pod(json!({"containers": [{"name": "a", "image": "nginx:1", "imagePullPolicy": policy}]}));
+    let new = |policy: &str| pod(json!({"containers": [{"name": "a", "image": "nginx:2", "imagePullPolicy": policy}]}));
+    let kept = ask(&snapshot(HUB), &update(old("Never"), new("IfNotPresent")));
+    assert_eq!(
+        (
+            kept.image("/spec/containers/0/image"),
+            kept.image("/spec/containers/0/imagePullPolicy")
+        ),
+        ("nginx:2", "Never")
+    );
+    let rewritten = ask(&snapshot(HUB), &update(old("Always"), new("Never")));
+    assert_eq!(
+        rewritten.image("/spec/containers/0/image"),
+        "r.io/docker.io/library/nginx:2"
+    );
+    assert_eq!(rewritten.image("/spec/containers/0/imagePullPolicy"), "Always");
+}
+
+#[test]
+fn the_image_of_a_volume_stays_what_it_is_and_the_user_is_told() {
+    let with = |image: &str| {
+        pod(
+            json!({"containers": [{"name": "a", "image": "nginx:1"}], "volumes": [{"name": "v", "image": {"reference": image}}]}),
+        )
+    };
+    let answered = ask(
+        &snapshot(HUB),
+        &update(with("old.io/docker.io/library/vol:1"), with("vol:1")),
+    );
+    assert_eq!(
+        answered.image("/spec/volumes/0/image/reference"),
+        "old.io/docker.io/library/vol:1"
+    );
+    assert!(answered.warnings().contains("cannot be changed once the Pod exists"));
+}
+
+#[test]
+fn a_target_that_is_denied_is_denied_at_once() {
+    let rules = "- {name: no, match: {images: ['r.io/docker.io/bad/**']}, deny: {}}\n- {name: hub, match: {images: ['docker.io/**']}, rewrite: {prefix: r.io}}";
+    assert_eq!(ask(&snapshot(rules), &create(one("bad/x"))).outcomes, ["denied"]);
+    assert_eq!(ask(&snapshot(rules), &create(one("good/x"))).outcomes, ["rewritten"]);
+}

@@ -12,7 +12,7 @@ use crate::{
         server::TlsConfigs,
     },
     metrics::Metrics,
-    policy::Compiled,
+    policy::{Compiled, PolicySet},
     policy_source::PolicySource,
     snapshot::Snapshot,
     tls::{self, Tls, TlsError},
@@ -30,12 +30,18 @@ pub(super) struct Policies {
 
 impl Policies {
     /// Reads them for the first time.
-    pub(super) fn load(source: PolicySource, metrics: Arc<Metrics>, health: &Health) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) fn load(
+        mut source: PolicySource,
+        metrics: Arc<Metrics>,
+        health: &Health,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let check = health.add("policies", "they have not been read yet");
         let watcher = Watcher::new(source.watched());
         let Compiled { set, diagnostics } = source.compile();
         let Some(set) = set else { return Err(diagnostics) };
+        source.may_be_absent &= !source.path.exists();
         log_warnings(&diagnostics);
+        warn_of_selectors(&set);
         let snapshot = Snapshot::new(Arc::new(set), 1);
         metrics.set_policy_generation(snapshot.generation);
         tracing::info!(
@@ -62,7 +68,7 @@ impl Policies {
     /// Reads them again whenever they change.
     pub(super) async fn watch(self) -> Infallible {
         let Self {
-            source,
+            mut source,
             watcher,
             current,
             metrics,
@@ -75,6 +81,8 @@ impl Policies {
             match set {
                 Some(set) => {
                     log_warnings(&diagnostics);
+                    warn_of_selectors(&set);
+                    source.may_be_absent &= !source.path.exists();
                     let snapshot = Snapshot {
                         policies: Arc::new(set),
                         generation: current.load().generation + 1,
@@ -185,6 +193,17 @@ impl Certificate {
             }
         };
         watcher.run(LOOK_EVERY, reload).await
+    }
+}
+
+/// Namespaces are not watched: a rule that asks for their labels would be dead, or hold everywhere, without anybody knowing why.
+fn warn_of_selectors(set: &PolicySet) {
+    for rule in set.rules().iter().filter(|rule| rule.matching().selects_namespaces()) {
+        tracing::warn!(
+            rule = rule.id(),
+            "the rule {} has a namespaceSelector, and the labels of namespaces are not known in this version: they count as none",
+            rule.id()
+        );
     }
 }
 

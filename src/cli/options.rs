@@ -55,6 +55,14 @@ pub struct PresetArgs {
 }
 
 impl PolicyArgs {
+    /// Whether the directory that was named is there: that of the configuration may be absent.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if let Some(dir) = &self.policies {
+            anyhow::ensure!(std::path::Path::new(dir).exists(), "there is no directory `{dir}`");
+        }
+        Ok(())
+    }
+
     /// What they say about the configuration.
     #[must_use]
     pub fn flags(&self) -> Flags {

@@ -31,6 +31,8 @@ pub enum Verdict {
     Decides,
     /// It would decide on the image's source, and so says how this target is pulled.
     DecidesOnSource,
+    /// It denies what a later rule would have pulled instead.
+    DeniesTarget,
     /// It matches, and does not decide: mode `warn` or `audit`, or nothing to decide with.
     FallsThrough,
     /// It matches, and the image is under a target already: rules do not rewrite it.
@@ -61,6 +63,8 @@ pub fn explain<'s>(
             } else if let Err(mismatch) = rule.matching().check(context, image) {
                 if already && decision.rule == Some(number) {
                     Verdict::DecidesOnSource
+                } else if decision.outcome == Outcome::Denied && decision.rule == Some(number) {
+                    Verdict::DeniesTarget
                 } else {
                     Verdict::DoesNotMatch(mismatch)
                 }
@@ -86,6 +90,7 @@ impl Verdict {
         match self {
             Self::Decides => "decides",
             Self::DecidesOnSource => "decides_on_source",
+            Self::DeniesTarget => "denies_target",
             Self::FallsThrough => "falls_through",
             Self::NotRewritten => "not_rewritten",
             Self::DoesNotMatch(_) => "does_not_match",

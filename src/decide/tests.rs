@@ -420,14 +420,11 @@ proptest! {
             let policy = first.pull.policy_for(Some(present)).unwrap_or(present);
             let again = Reference::parse(target).unwrap();
             let second = decide(&set, &context, &again, Some(policy), false);
-            // A rule that denies may well name a target: the Pod is refused, not changed.
-            if second.outcome != Outcome::Denied {
                 prop_assert_eq!(second.outcome, Outcome::AlreadyTarget, "{} -> {}", image, target);
                 prop_assert_eq!(second.pull.policy_for(Some(policy)), None, "{} -> {}", image, target);
                 for secret in second.pull.secrets {
                     prop_assert!(first.pull.secrets.contains(secret), "{} -> {}", image, target);
                 }
-            }
         }
     }
 
@@ -444,8 +441,12 @@ proptest! {
         let reference = Reference::parse(&image).unwrap();
         let explanation = explain(&set, &context, &reference, None, false);
         let deciding = explanation.tried.iter().find(|tried| tried.verdict == Verdict::Decides).map(|tried| tried.rule);
+        let denies_target = explanation.tried.iter().find(|tried| tried.verdict == Verdict::DeniesTarget);
         if explanation.decision.outcome == Outcome::AlreadyTarget {
             prop_assert_eq!(deciding, None);
+        } else if let Some(denies) = denies_target {
+            prop_assert_eq!(Some(denies.rule), explanation.decision.rule, "{}", image);
+            prop_assert!(deciding.is_some(), "{}", image);
         } else {
             prop_assert_eq!(deciding, explanation.decision.rule, "{}", image);
         }

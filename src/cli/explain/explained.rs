@@ -134,6 +134,7 @@ impl Explained {
 fn reason(rule: &Rule, tried: &Tried, context: &Context<'_>, outcome: Outcome, opted_out: bool) -> String {
     match tried.verdict {
         Verdict::Decides => action(rule),
+        Verdict::DeniesTarget => "it refuses what a later rule would pull instead".to_owned(),
         Verdict::DecidesOnSource => {
             "it would decide on the image that this name stands for, and so says how it is pulled".to_owned()
         }

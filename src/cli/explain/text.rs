@@ -74,7 +74,7 @@ fn write(explained: &Explained, colours: &Colours, out: &mut String) -> std::fmt
         let width = explained.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or(0);
         for rule in &explained.rules {
             let (mark, colour) = match rule.verdict {
-                "decides" | "decides_on_source" => ("✓", green),
+                "decides" | "decides_on_source" | "denies_target" => ("✓", green),
                 "does_not_match" => ("✗", red),
                 _ => ("·", dim),
             };

@@ -197,5 +197,6 @@ fn images_came_or_changed() -> String {
 }
 
 /// The API server refuses mirror Pods with changes that their node has not made.
-const NO_MIRROR_PODS: &str =
-    "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)";
+const NO_MIRROR_PODS: &str = "request.operation == 'CREATE' \
+     ? !has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations) \
+     : !has(oldObject.metadata.annotations) || !('kubernetes.io/config.mirror' in oldObject.metadata.annotations)";
