@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{Judged, Old, Scope, excerpt, shown};
 use crate::{
+    reference::Reference,
     review::{Answer, ImageSlot, Patch, PodView, Pointer, RULES, SlotKind},
     snapshot::Snapshot,
 };
@@ -112,11 +113,16 @@ impl<'p, 'a> Changes<'p, 'a> {
             if slot.kind == SlotKind::Volume && old.image != slot.image {
                 let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.image_path());
                 self.patch.replace(path, &old.image);
-                answer.warn(format_args!(
-                    "waypost: {} stays {}: the image of a volume cannot be changed once the Pod exists",
-                    shown(slot),
-                    excerpt(&old.image)
-                ));
+                // A manifest applied again says what admission has moved: there is nothing to tell.
+                let same = Reference::parse(&slot.image)
+                    .is_ok_and(|new| old.image.ends_with(&format!("/{}{}", new.repository(), new.suffix())));
+                if !same {
+                    answer.warn(format_args!(
+                        "waypost: {} stays {}: the image of a volume cannot be changed once the Pod exists",
+                        shown(slot),
+                        excerpt(&old.image)
+                    ));
+                }
             }
             let path = Pointer::Element(slot.kind.list(), slot.index, slot.kind.pull_policy_path());
             match (&old.pull_policy, &slot.pull_policy) {

@@ -797,6 +797,15 @@ fn the_image_of_a_volume_stays_what_it_is_and_the_user_is_told() {
         answered.image("/spec/volumes/0/image/reference"),
         "old.io/docker.io/library/vol:1"
     );
+    assert_eq!(answered.warnings(), "");
+    let answered = ask(
+        &snapshot(HUB),
+        &update(with("old.io/docker.io/library/vol:1"), with("vol:2")),
+    );
+    assert_eq!(
+        answered.image("/spec/volumes/0/image/reference"),
+        "old.io/docker.io/library/vol:1"
+    );
     assert!(answered.warnings().contains("cannot be changed once the Pod exists"));
 }
 
