@@ -78,15 +78,7 @@ pub fn decide<'s>(
 ) -> Decision<'s> {
     let mut found = Found::default();
     set.images().find(image, Some(context), &mut found);
-    let mut walk = Walk {
-        set,
-        context,
-        image,
-        pull_policy,
-        rules: found.rules(set.images(), image).peekable(),
-        observed: SmallVec::new(),
-        under: Matches::new(),
-    };
+    let mut walk = Walk::new(set, context, image, pull_policy, found.rules(set.images(), image));
     if let Some(denied) = walk.next_decision(|rule| rule < set.denying()) {
         return walk.decided(Outcome::Denied, Some(denied), None, set.untouched());
     }
@@ -145,7 +137,25 @@ struct Walk<'w, 's, R: Iterator<Item = u32>> {
     under: Matches<'s>,
 }
 
-impl<'s, R: Iterator<Item = u32>> Walk<'_, 's, R> {
+impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
+    fn new(
+        set: &'s PolicySet,
+        context: &'w Context<'w>,
+        image: &'w Reference<'w>,
+        pull_policy: Option<&'w str>,
+        rules: R,
+    ) -> Self {
+        Self {
+            set,
+            context,
+            image,
+            pull_policy,
+            rules: rules.peekable(),
+            observed: SmallVec::new(),
+            under: Matches::new(),
+        }
+    }
+
     /// The next rule that decides, among those that `within` holds for; the others stay for the next call.
     fn next_decision(&mut self, within: impl Fn(u32) -> bool) -> Option<u32> {
         let mut last = None;
@@ -293,16 +303,7 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
 fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
     let mut found = Found::default();
     set.images().find(image, Some(context), &mut found);
-    let rules = found.rules(set.images(), image).peekable();
-    let mut walk = Walk {
-        set,
-        context,
-        image,
-        pull_policy: None,
-        rules,
-        observed: SmallVec::new(),
-        under: Matches::new(),
-    };
+    let mut walk = Walk::new(set, context, image, None, found.rules(set.images(), image));
     walk.next_decision(|rule| rule < set.denying());
     walk.next_decision(|_| true)
 }
@@ -316,15 +317,7 @@ impl PolicySet {
         let image = &Reference::parse(image).ok()?;
         let mut found = Found::default();
         self.images().find(image, Some(context), &mut found);
-        let mut walk = Walk {
-            set: self,
-            context,
-            image,
-            pull_policy: None,
-            rules: found.rules(self.images(), image).peekable(),
-            observed: SmallVec::new(),
-            under: Matches::new(),
-        };
+        let mut walk = Walk::new(self, context, image, None, found.rules(self.images(), image));
         walk.next_decision(|rule| rule < self.denying())
     }
 
