@@ -15,6 +15,7 @@ pub struct Current {
     writing: Mutex<()>,
     /// Reviews that wait, by namespace. Locked by them and by whoever publishes, for a few lines each.
     waiting: Mutex<Waiting>,
+    wanted: Notify,
 }
 
 type Waiting = HashMap<String, Waiters>;
@@ -33,6 +34,7 @@ impl Current {
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::default(),
             waiting: Mutex::default(),
+            wanted: Notify::new(),
         }
     }
 
@@ -66,8 +68,14 @@ impl Current {
         let known = waiter.known.notified();
         // Only now: a publication before this moment did not know of us.
         if self.load().namespace_labels(namespace).is_none() {
+            self.wanted.notify_one();
             known.await;
         }
+    }
+
+    /// Resolves when a review waits for its namespace, or has done so since the last time.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -43,7 +43,8 @@ impl Namespaces {
                 Err(error) => Err(error.to_string()),
             },
         };
-        namespaces::watch(connect, |event| found.event(event)).await
+        let current = found.current.clone();
+        namespaces::watch(connect, async || current.wanted().await, |event| found.event(event)).await
     }
 }
 
@@ -90,11 +91,14 @@ impl Found {
                 self.check();
             }
             namespaces::Event::Broken(why) => {
-                tracing::warn!(
-                    server = self.server,
-                    "the watch on namespaces at {} is broken, and is tried again until it works: {why}",
-                    self.server
-                );
+                // Once: it may be tried for hours.
+                if self.broken.is_none() {
+                    tracing::warn!(
+                        server = self.server,
+                        "the watch on namespaces at {} is broken, and is tried again until it works: {why}",
+                        self.server
+                    );
+                }
                 self.broken = Some(why);
                 self.check();
             }
@@ -141,6 +145,7 @@ mod tests {
         found.event(Event::Working);
         report(true, "[+]namespaces ok\n");
 
+        found.event(Event::Broken("refused".to_owned()));
         found.event(Event::Broken("cut off".to_owned()));
         report(true, "unknown: cut off\n");
         assert!(current.load().namespace_labels("a").is_some(), "what was known stays");

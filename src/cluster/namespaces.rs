@@ -31,12 +31,18 @@ pub enum Event {
     Changed(Namespaces),
     /// It is told of every change.
     Working,
-    /// Changes may be missed, for this reason. It goes on trying, and does not say so again before it works.
+    /// Changes may be missed, for this reason, which is said after each attempt. It goes on trying.
     Broken(String),
 }
 
-/// Watches until it is dropped. `connect` gives a client whenever a connection was lost, so that renewed credentials count.
-pub async fn watch(mut connect: impl AsyncFnMut() -> Result<Client, String>, tell: impl FnMut(Event)) -> Infallible {
+/// Watches until it is dropped. `connect` gives a client whenever a connection was lost, so that renewed credentials count. `wanted`
+/// resolves when somebody needs a namespace that is not known: then the next attempt is made at once, for an API server that asks is
+/// there again.
+pub async fn watch(
+    mut connect: impl AsyncFnMut() -> Result<Client, String>,
+    mut wanted: impl AsyncFnMut(),
+    tell: impl FnMut(Event),
+) -> Infallible {
     let mut watch = Watch {
         tell,
         namespaces: Namespaces::watched(),
@@ -50,7 +56,9 @@ pub async fn watch(mut connect: impl AsyncFnMut() -> Result<Client, String>, tel
             Err(why) => Trouble::Failed(why),
         };
         let pause = watch.failed(trouble);
-        sleep(pause).await;
+        sleep(pause.min(SHORTEST_PAUSE)).await;
+        // Whether it is wanted or not.
+        let _ = timeout(pause.saturating_sub(SHORTEST_PAUSE), wanted()).await;
     }
 }
 
@@ -64,7 +72,7 @@ struct Watch<T> {
     failures: u32,
 }
 
-/// What was said last.
+/// What was said last of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Unlisted,
@@ -201,19 +209,19 @@ impl<T: FnMut(Event)> Watch<T> {
     fn failed(&mut self, trouble: Trouble) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // One of several API servers that goes, as each does in an upgrade, is no trouble yet: the next attempt finds another.
-        let mut told = self.failures > 1;
+        let mut broken = self.failures > 1;
         let why = match trouble {
             Trouble::Expired => {
                 self.version = None;
                 "what is known is too old to go on from".to_owned()
             }
             Trouble::Failed(why) => {
-                told |= self.state == State::Unlisted;
+                broken |= self.state == State::Unlisted;
                 why
             }
         };
         tracing::debug!(failures = self.failures, "the watch on namespaces ended: {why}");
-        if told && self.state != State::Broken {
+        if broken || self.state == State::Broken {
             self.state = State::Broken;
             (self.tell)(Event::Broken(why));
         }
@@ -288,9 +296,9 @@ const STEADY: Duration = Duration::from_secs(5);
 /// After so many failures in a row, everything is listed again.
 const RELIST_AFTER: u32 = 3;
 
+/// However urgent it is, and less than reviews wait.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Short, since API servers that are back ask for Pods in new namespaces at once.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

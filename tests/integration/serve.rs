@@ -2,6 +2,7 @@
 
 mod configuration;
 mod ending;
+mod namespaces;
 mod reloading;
 mod starting;
 

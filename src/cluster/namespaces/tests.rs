@@ -13,6 +13,7 @@ use axum::{
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -30,6 +31,7 @@ struct Server {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     /// Path and query of each request.
     asked: Arc<Mutex<Vec<String>>>,
+    wanted: Arc<Notify>,
 }
 
 impl Server {
@@ -110,7 +112,7 @@ struct Told {
 
 impl Told {
     fn tell(&self, event: Event) {
-        self.events.borrow_mut().push(match event {
+        let text = match event {
             Event::Changed(namespaces) => {
                 let count = namespaces.len();
                 *self.last.borrow_mut() = namespaces;
@@ -118,7 +120,12 @@ impl Told {
             }
             Event::Working => "working".to_owned(),
             Event::Broken(why) => format!("broken: {why}"),
-        });
+        };
+        // The same after each attempt.
+        let mut events = self.events.borrow_mut();
+        if events.last() != Some(&text) {
+            events.push(text);
+        }
     }
 
     fn team(&self, name: &str) -> Option<String> {
@@ -137,7 +144,7 @@ async fn beside(server: &Server, told: &Told, work: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = work => {}
-        never = watch(connect, |event| told.tell(event)) => match never {},
+        never = watch(connect, async || server.wanted.notified().await, |event| told.tell(event)) => match never {},
     }
 }
 
@@ -309,7 +316,7 @@ async fn an_api_server_that_answers_500_or_refuses_is_asked_until_it_does_not() 
     let (server, told) = (Server::default(), Told::default());
     server.will((0..4).map(|_| Answer::Json(500, status(500, "etcd is away"))));
     server.will([
-        Answer::Json(403, status(403, "namespaces is forbidden: User \"x\" cannot list")),
+        Answer::Json(403, status(403, "namespaces is forbidden")),
         Answer::Json(401, status(401, "Unauthorized")),
         Answer::Refused,
         list("7", "next", &[("a", "x")]),
@@ -323,6 +330,11 @@ async fn an_api_server_that_answers_500_or_refuses_is_asked_until_it_does_not() 
             told.events(),
             [
                 "broken: the API server answers 500: etcd is away",
+                "broken: the API server refuses it (403): namespaces is forbidden; grant get, list and watch on namespaces to whoever \
+                 that is",
+                "broken: the API server does not accept the credentials (401): they may have expired",
+                "broken: the API server cannot be reached: connection refused",
+                "broken: what is known is too old to go on from",
                 "1 namespaces",
                 "working"
             ]
@@ -369,6 +381,33 @@ async fn a_server_that_goes_silent_is_left() {
             2
         );
         assert_eq!(told.events(), ["0 namespaces", "working"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_a_namespace_ends_the_pause_and_makes_no_more_than_ten_attempts_a_second() {
+    let (server, told) = (Server::default(), Told::default());
+    beside(&server, &told, async {
+        // Ten seconds between two attempts by now.
+        sleep(Duration::from_secs(60)).await;
+        server.asked();
+        server.will([list("7", "", &[("a", "x")])]);
+        let _watch = server.will_watch();
+        server.wanted.notify_one();
+        settle().await;
+        assert_eq!(told.events().last().unwrap(), "working");
+    })
+    .await;
+
+    let server = Server::default();
+    beside(&server, &told, async {
+        for _ in 0..1_000 {
+            server.wanted.notify_one();
+            settle().await;
+        }
+        let attempts = server.asked().len();
+        assert!((5..=12).contains(&attempts), "{attempts}");
     })
     .await;
 }
