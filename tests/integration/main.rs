@@ -11,6 +11,7 @@
 )]
 
 mod cli;
+mod cluster;
 mod mutated_reviews;
 mod readme;
 mod reference_conformance;
