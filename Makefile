@@ -5,17 +5,19 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz cluster-up cluster-down
+.PHONY: help run test lint test-matrix bench fuzz cluster-up cluster-down
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Serves on this machine, pulling through registry.cern.ch; prints what to try
 	cargo run --locked -- serve --preset cern-pull-through --log-format text
 
-test: ## Runs every test; needs Go beside Rust, to compare with what the nodes run
-	cargo test --locked
-	cargo test --locked --lib --no-default-features
+test: ## Runs every test; needs Go beside Rust, for a Kubernetes of its own; as root, with a node
+	@tests/run
+
+test-matrix: ## Tests against the API server of the oldest supported Kubernetes as well
+	@tests/matrix $(K8S_MINORS)
 
 lint: ## Format, clippy, documentation, and that the core compiles alone
 	for manifest in $(WORKSPACES); do cargo fmt --check --manifest-path "$$manifest" || exit 1; done

@@ -259,7 +259,10 @@ impl<'p> Judged<'p> {
             let would = match &observed.would {
                 Would::Rewrite(target) => format!("pull {} from {}", shown(slot), excerpt(target)),
                 Would::Keep => format!("keep {}", shown(slot)),
-                Would::Deny => format!("refuse {}", shown(slot)),
+                Would::Deny => match rule.action() {
+                    Action::Deny { message } => format!("refuse {}: {message}", shown(slot)),
+                    _ => format!("refuse {}", shown(slot)),
+                },
             };
             (rule.id(), rule.mode(), would)
         })

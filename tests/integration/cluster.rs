@@ -1,9 +1,9 @@
-//! Waypost asked by a real API server. Tests on a real node, which need root, are in [`node`].
+//! Waypost asked by a real API server. Tests on a real node, which need root, are in [`on_node`].
 
 mod changes;
 mod messages;
 mod namespaces;
-mod node;
+mod on_node;
 mod webhooks;
 mod workloads;
 

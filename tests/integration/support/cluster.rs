@@ -243,5 +243,5 @@ fn logs() -> PathBuf {
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
 
 /// What may have to be done by whoever runs the tests.
-const HELP: &str = "Tests on a node are called `node::` and need root, runc and iptables (`tests/cluster/cluster preflight \
-                    --install`); without them: cargo test -- --skip node::";
+const HELP: &str = "Tests on a node are called `on_node::` and need root, runc and iptables (`tests/cluster/cluster preflight \
+                    --install`); without them: cargo test -- --skip on_node::";

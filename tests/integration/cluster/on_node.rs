@@ -177,7 +177,7 @@ fn a_static_pod_gets_its_mirror_and_keeps_running() {
         case.cluster.push(registry, "org/static:1", "static");
         // A rule that would rewrite it, were it asked about.
         let waypost = case.waypost(&policy(
-            "{name: all, match: {images: ['**']}, rewrite: {prefix: nowhere.invalid}, pull: {secrets: [none]}}",
+            "{name: all, rewrite: {prefix: nowhere.invalid}, pull: {secrets: [none]}}",
         ));
         let mut manifest = pod("static", &format!("{}/org/static:1", registry.host));
         manifest["metadata"]["namespace"] = json!(case.namespace);
