@@ -6,6 +6,7 @@ mod changes;
 mod judge;
 
 use std::{
+    convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -66,11 +67,72 @@ pub enum ReviewOutcome {
 
 /// Answers a review, and tells the observer of it; a body that is none is for the caller to count. The answer always has the review's uid, also when something panics on the way.
 ///
+/// A namespace that the snapshot does not know counts as one without labels.
+///
 /// # Errors
 ///
 /// When the body is no review, or has no uid to answer with.
 pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Result<Vec<u8>, BadReview> {
-    let started = Instant::now();
+    respond_since(Instant::now(), snapshot, body, observer)
+}
+
+/// As [`respond`], to a review that has been waiting.
+///
+/// # Errors
+///
+/// As [`respond`].
+pub fn respond_since(
+    since: Instant,
+    snapshot: &Snapshot,
+    body: &[u8],
+    observer: &dyn Observer,
+) -> Result<Vec<u8>, BadReview> {
+    match answer(since, snapshot, body, observer, |_| None::<Infallible>)? {
+        Ok(json) => Ok(json),
+        Err(never) => match never {},
+    }
+}
+
+/// As [`respond`], except for a Pod in a namespace that the snapshot does not know: nothing is decided and nothing is counted, for the
+/// caller may wait until the namespace is known.
+///
+/// # Errors
+///
+/// As [`respond`].
+pub fn respond_if_known(
+    snapshot: &Snapshot,
+    body: &[u8],
+    observer: &dyn Observer,
+) -> Result<Result<Vec<u8>, UnknownNamespace>, BadReview> {
+    let since = Instant::now();
+    answer(since, snapshot, body, observer, |review| {
+        let known = snapshot.namespace_labels(&review.namespace).is_some();
+        // There is no namespace without a name to wait for.
+        let awaited = !known && !review.namespace.is_empty() && review.asks_rules();
+        awaited.then(|| UnknownNamespace {
+            name: (*review.namespace).into(),
+            since,
+        })
+    })
+}
+
+/// The namespace of a review that the snapshot does not know.
+#[derive(Debug)]
+pub struct UnknownNamespace {
+    /// Its name.
+    pub name: Box<str>,
+    /// When the review came in.
+    pub since: Instant,
+}
+
+/// Unless `unknown` finds that something is not known yet.
+fn answer<U>(
+    started: Instant,
+    snapshot: &Snapshot,
+    body: &[u8],
+    observer: &dyn Observer,
+    unknown: impl FnOnce(&Review<'_>) -> Option<U>,
+) -> Result<Result<Vec<u8>, U>, BadReview> {
     let read = catch_unwind(|| parse(body));
     let review = match read {
         Ok(Ok(review)) => review,
@@ -78,9 +140,12 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
         Err(_) => {
             observer.review(Operation::Unknown, ReviewOutcome::Failed, started.elapsed());
             let uid = catch_unwind(|| uid_of(body)).ok().flatten().ok_or(BadReview::NoUid)?;
-            return Ok(failed().to_json(&uid));
+            return Ok(Ok(failed().to_json(&uid)));
         }
     };
+    if let Some(unknown) = unknown(&review) {
+        return Ok(Err(unknown));
+    }
     let admitted = catch_unwind(AssertUnwindSafe(|| {
         let answer = admit(snapshot, &review, observer);
         (answer.to_json(&review.uid), answer)
@@ -92,7 +157,7 @@ pub fn respond(snapshot: &Snapshot, body: &[u8], observer: &dyn Observer) -> Res
         Err(_) => (failed().to_json(&review.uid), ReviewOutcome::Failed),
     };
     observer.review(review.operation, outcome, started.elapsed());
-    Ok(json)
+    Ok(Ok(json))
 }
 
 /// Decides on a review that has been read.
@@ -106,6 +171,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
     let mut changes = Changes::new(scope, pod, snapshot);
     let mut answer = Answer::default();
     let mut denials: SmallVec<[String; 1]> = SmallVec::new();
+    let mut decided = false;
     for slot in &pod.slots {
         let Some(judged) = judge.image(slot) else {
             continue;
@@ -115,10 +181,22 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         }
         changes.image(slot, &judged);
         tell(snapshot, slot, &judged, &mut answer);
-        count(snapshot, &judged, observer);
+        count(
+            snapshot,
+            &judged,
+            judge.knows_namespace() || judge.is_mirror(),
+            observer,
+        );
+        decided = true;
     }
     if judge.is_mirror() {
         return answer;
+    }
+    if decided && !judge.knows_namespace() {
+        answer.warn(format_args!(
+            "waypost: the namespace \"{}\" was not known in time: rules saw no labels of it",
+            excerpt(&review.namespace)
+        ));
     }
     if !denials.is_empty() {
         answer.denied = Some(denials.join("; "));
@@ -145,6 +223,16 @@ pub(crate) struct Old<'r, 'a> {
     pod: &'r PodView<'a>,
     /// Where each of its images is. A search would do for any sane Pod; thousands of containers in both must not cost the square.
     slots: HashMap<(SlotKind, &'r str), usize>,
+}
+
+impl Review<'_> {
+    /// Whether images may have to be decided on by rules: [`Scope::of`] has the last word.
+    fn asks_rules(&self) -> bool {
+        self.is_pod
+            && matches!(self.operation, Operation::Create | Operation::Update)
+            && matches!(&*self.subresource, "" | "ephemeralcontainers")
+            && self.object.as_ref().is_some_and(|pod| !pod.annotations.mirror)
+    }
 }
 
 impl<'r, 'a> Scope<'r, 'a> {
@@ -251,7 +339,8 @@ const USUAL_AUDIT_BYTES: usize = 768;
 /// The user is told of so many refused images: a Pod may have thousands.
 const MOST_DENIALS: usize = 10;
 
-fn count(snapshot: &Snapshot, judged: &Judged<'_>, observer: &dyn Observer) {
+/// In a namespace that was not known every image counts as that, once, whatever was decided: rule and registries say what was.
+fn count(snapshot: &Snapshot, judged: &Judged<'_>, namespace_known: bool, observer: &dyn Observer) {
     let decision = &judged.decision;
     let label = |registry: &str| snapshot.policies.registry_label(registry);
     let registry_of = |target: &str| Reference::parse(target).map_or(0, |target| label(target.registry()));
@@ -270,8 +359,13 @@ fn count(snapshot: &Snapshot, judged: &Judged<'_>, observer: &dyn Observer) {
             observer.image(snapshot, event);
         }
     }
+    let outcome = if namespace_known {
+        decision.outcome
+    } else {
+        Outcome::NamespaceUnknown
+    };
     // That is counted above, for each rule.
-    if decision.outcome != Outcome::WouldRewrite {
+    if outcome != Outcome::WouldRewrite {
         let target = decision.target.as_deref().map_or(source, registry_of);
         observer.image(
             snapshot,
@@ -279,7 +373,7 @@ fn count(snapshot: &Snapshot, judged: &Judged<'_>, observer: &dyn Observer) {
                 rule: decision.rule,
                 source,
                 target,
-                outcome: decision.outcome,
+                outcome,
             },
         );
     }

@@ -1,16 +1,19 @@
 //! The composition root: makes the parts of a process, connects them, and owns every task until the process ends.
 
 mod banner;
+mod current;
+mod namespaces;
 mod reload;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 
-use self::banner::Banner;
+pub use self::current::Current;
+use self::{banner::Banner, namespaces::Namespaces};
 use crate::{
-    admission::{self, ImageEvent, Observer, ReviewOutcome},
+    admission::{self, ImageEvent, Observer, ReviewOutcome, UnknownNamespace},
+    cluster::Access,
     config::{self, Config},
     decide::Outcome,
     document::Diagnostic,
@@ -19,7 +22,7 @@ use crate::{
         health::Health,
         lifecycle::{self, Lifecycle},
         server::{self, Server},
-        webhook::{self, Rejection, Reviewer},
+        webhook::{self, Rejection, Reviewed, Reviewer},
     },
     metrics::{ImageKey, ImageLabels, Metrics},
     policy::{PolicySet, Settings},
@@ -67,6 +70,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         store: _,
         pull: _,
         opt_out: _,
+        cluster: config::Cluster { kubeconfig },
         log,
     } = config;
     if let Some(file) = &file {
@@ -78,7 +82,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let lifecycle = Lifecycle::new(webhook_config.drain);
     let signals = lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?;
 
-    let policies = reload::Policies::load(sources, metrics.clone(), &health).map_err(ServeError::Policies)?;
+    let watched = kubeconfig.is_some();
+    let policies = reload::Policies::load(sources, watched, metrics.clone(), &health).map_err(ServeError::Policies)?;
+    let namespaces = match kubeconfig {
+        Some(kubeconfig) => Some(Namespaces::new(Access::Kubeconfig(kubeconfig), policies.current(), &health).await?),
+        None => None,
+    };
     let certificate = tls::ensure_local(&tls_config.dir, &[webhook_config.listen.ip().to_string()])?;
     let serving = reload::Certificate::load(
         tls::Source {
@@ -128,6 +137,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             Ok(())
         }
         never = policies.watch() => match never {},
+        Some(never) = async { Some(namespaces?.watch().await) } => match never {},
         never = serving.watch() => match never {},
         () = signals => Ok(()),
     }
@@ -188,20 +198,32 @@ fn cannot_listen(key: &str, error: &std::io::Error) -> anyhow::Error {
 
 /// Answers reviews by the snapshot of the moment, and counts them: what `serve` puts behind [`webhook::router`].
 pub struct Reviews {
-    current: Arc<ArcSwap<Snapshot>>,
+    current: Arc<Current>,
     metrics: Arc<Metrics>,
 }
 
 impl Reviews {
-    /// Whoever holds `current` may swap the snapshot at any time; a review is answered by one of them from end to end.
-    pub fn new(current: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Self {
+    /// Whoever holds `current` may change the snapshot at any time; a review is answered by one of them from end to end.
+    pub fn new(current: Arc<Current>, metrics: Arc<Metrics>) -> Self {
         Self { current, metrics }
+    }
+
+    /// `create namespace && create pod`: what the watch on namespaces is about to tell is waited for.
+    async fn review_once_known(&self, body: &[u8], unknown: UnknownNamespace) -> Result<Vec<u8>, Rejection> {
+        let UnknownNamespace { name, since } = unknown;
+        let known = tokio::time::timeout(NAMESPACE_WAIT, self.current.known(&name)).await;
+        tracing::debug!(namespace = &*name, known = known.is_ok(), "a namespace was waited for");
+        admission::respond_since(since, &self.current.load(), body, self).map_err(Rejection::bad_request)
     }
 }
 
 impl Reviewer for Reviews {
-    fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
-        admission::respond(&self.current.load(), body, self).map_err(Rejection::bad_request)
+    fn review<'a>(&'a self, body: &'a [u8]) -> Result<Reviewed<'a>, Rejection> {
+        let answer = admission::respond_if_known(&self.current.load(), body, self).map_err(Rejection::bad_request)?;
+        Ok(match answer {
+            Ok(json) => Reviewed::Now(json),
+            Err(unknown) => Reviewed::Later(Box::pin(self.review_once_known(body, unknown))),
+        })
     }
 }
 
@@ -236,3 +258,9 @@ impl Observer for Reviews {
 
 /// How often files are looked at for changes. The kubelet needs up to a minute to update a mounted ConfigMap; a second more is nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a review waits for its namespace. The watch tells of a new one within milliseconds; the API server gives up after 2 s by default.
+const NAMESPACE_WAIT: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,9 @@ pub struct Config {
     pub pull: Pull,
     /// `opt_out`: how Pods and namespaces may leave.
     pub opt_out: OptOut,
-    /// `log`
+    /// `cluster`: the Kubernetes cluster that asks.
+    pub cluster: Cluster,
+    /// `log`: what is logged.
     pub log: Log,
 }
 
@@ -125,6 +127,13 @@ pub struct Pull {
 pub struct OptOut {
     /// Whether the label `waypost.dev/rewrite: disabled` is honoured.
     pub allowed: bool,
+}
+
+/// `cluster`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The kubeconfig of the cluster whose namespaces are watched; none to watch none.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// `log`

@@ -17,6 +17,7 @@
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | the serving certificate: made, checked, re-read | rustls, rcgen |
+//! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces | kube |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -40,6 +41,8 @@ pub mod snapshot;
 pub mod app;
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
+pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]

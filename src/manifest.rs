@@ -187,7 +187,7 @@ impl Work<'_, '_, '_> {
     fn pod(&mut self, pod: &Pod<'_>) {
         let namespace = pod.namespace.unwrap_or(self.options.namespace);
         let labels = self.options.namespace_labels;
-        let mut judge = Judge::new(Scope::Create, &pod.view, self.snapshot, namespace, labels);
+        let mut judge = Judge::new(Scope::Create, &pod.view, self.snapshot, namespace, Some(labels));
         for (slot, place) in pod.view.slots.iter().zip(&pod.places) {
             let Some(judged) = judge.image(slot) else { continue };
             let object = &pod.object;

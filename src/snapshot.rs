@@ -1,7 +1,10 @@
 //! Everything that decisions are made by, at one moment: immutable, swapped as a whole from the side of the review path.
 
+mod namespaces;
+
 use std::sync::Arc;
 
+pub use self::namespaces::Namespaces;
 use crate::{
     policy::{Glob, LabelSelector, Labels, PolicySet, Settings},
     reference::Reference,
@@ -16,6 +19,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The registries that have a pull credential.
     pub credentials: PullCredentials,
+    /// The namespaces of the cluster, where they are watched.
+    pub namespaces: Namespaces,
 }
 
 /// Which registries have a pull credential, and for which namespaces.
@@ -42,6 +47,7 @@ impl Snapshot {
             policies,
             generation,
             credentials: PullCredentials::default(),
+            namespaces: Namespaces::default(),
         }
     }
 
@@ -50,9 +56,9 @@ impl Snapshot {
         Self::new(PolicySet::empty(Settings::default()), 0)
     }
 
-    /// The labels of a namespace: none, since namespaces are not watched.
-    pub fn namespace_labels(&self, _namespace: &str) -> &dyn Labels {
-        &NoLabels
+    /// The labels of a namespace; none where namespaces are watched and this one is not known, or not yet.
+    pub fn namespace_labels(&self, namespace: &str) -> Option<&dyn Labels> {
+        self.namespaces.labels(namespace)
     }
 }
 

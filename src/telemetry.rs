@@ -62,8 +62,15 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
+    // kube warns of every watch that is cut, and the watch itself says when it is broken.
+    let kube = if theirs == LevelFilter::WARN {
+        LevelFilter::ERROR
+    } else {
+        theirs
+    };
     Targets::new()
         .with_default(theirs)
+        .with_target("kube_client", kube)
         .with_target(env!("CARGO_PKG_NAME"), ours)
 }
 

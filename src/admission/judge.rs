@@ -11,7 +11,7 @@ use crate::{
     policy::{Action, Context, Labels, Mode, PullPolicy},
     reference::Reference,
     review::{ImageSlot, PodView},
-    snapshot::Snapshot,
+    snapshot::{NoLabels, Snapshot},
 };
 
 /// Judges the images of one Pod, and keeps in mind which Secrets they need.
@@ -20,6 +20,8 @@ pub(crate) struct Judge<'p, 'a> {
     pod: &'p PodView<'a>,
     snapshot: &'p Snapshot,
     context: Context<'p>,
+    /// Whether the namespace is known. No registry's credential is for one that is not.
+    namespace_known: bool,
     opted_out: bool,
     /// Whether it is a mirror Pod.
     mirror: bool,
@@ -42,14 +44,16 @@ pub(crate) struct Judged<'p> {
 }
 
 impl<'p, 'a> Judge<'p, 'a> {
-    /// For a Pod of the namespace; of the context, the Pod's labels are its own.
+    /// For a Pod of the namespace; without labels where that is not known.
     pub(crate) fn new(
         scope: Scope<'p, 'a>,
         pod: &'p PodView<'a>,
         snapshot: &'p Snapshot,
         namespace: &'p str,
-        namespace_labels: &'p dyn Labels,
+        namespace_labels: Option<&'p dyn Labels>,
     ) -> Self {
+        let namespace_known = namespace_labels.is_some();
+        let namespace_labels = namespace_labels.unwrap_or(&NoLabels);
         let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
         // Of an update to ephemeral containers the API server drops everything else, after admission: labels and annotations that
         // come with it are the caller's claim. Whether a Pod is a mirror never changes.
@@ -67,6 +71,7 @@ impl<'p, 'a> Judge<'p, 'a> {
                 namespace_labels,
                 pod_labels: &labelled.labels,
             },
+            namespace_known,
             opted_out: snapshot.policies.settings().opt_out_allowed
                 && (opts_out(&labelled.labels) || opts_out(namespace_labels)),
             mirror: stored.annotations.mirror,
@@ -114,9 +119,11 @@ impl<'p, 'a> Judge<'p, 'a> {
     /// How it is pulled. A rewrite that needs a Secret which the Pod lacks and cannot be given turns into [`Outcome::NoCredential`].
     fn pulled(&mut self, slot: &ImageSlot<'_>, judged: &mut Judged<'p>) {
         let covered = |reference: &Reference<'_>| {
-            self.snapshot
-                .credentials
-                .cover(reference, self.context.namespace, self.context.namespace_labels)
+            self.namespace_known
+                && self
+                    .snapshot
+                    .credentials
+                    .cover(reference, self.context.namespace, self.context.namespace_labels)
         };
         let decision = &mut judged.decision;
         // Targets were checked when they were made.
@@ -162,6 +169,11 @@ impl<'p, 'a> Judge<'p, 'a> {
             }
             judged.pull_policy = decision.pull.policy_for(present);
         }
+    }
+
+    /// Whether the labels of the Pod's namespace are known.
+    pub(crate) fn knows_namespace(&self) -> bool {
+        self.namespace_known
     }
 
     /// Whether the Pod is the mirror of a static one, of which nothing may be changed.

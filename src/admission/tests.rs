@@ -1,3 +1,5 @@
+mod namespaces;
+
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use base64::Engine;

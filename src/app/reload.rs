@@ -2,9 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
-use arc_swap::ArcSwap;
-
-use super::LOOK_EVERY;
+use super::{Current, LOOK_EVERY};
 use crate::{
     document::{Diagnostic, render},
     http::{
@@ -22,8 +20,10 @@ use crate::{
 /// The policies in use, and the watch for newer ones.
 pub(super) struct Policies {
     source: PolicySource,
+    /// Whether the labels of namespaces are known.
+    namespaces_watched: bool,
     watcher: Watcher,
-    current: Arc<ArcSwap<Snapshot>>,
+    current: Arc<Current>,
     metrics: Arc<Metrics>,
     check: Check,
 }
@@ -32,6 +32,7 @@ impl Policies {
     /// Reads them for the first time.
     pub(super) fn load(
         mut source: PolicySource,
+        namespaces_watched: bool,
         metrics: Arc<Metrics>,
         health: &Health,
     ) -> Result<Self, Vec<Diagnostic>> {
@@ -41,7 +42,9 @@ impl Policies {
         let Some(set) = set else { return Err(diagnostics) };
         source.may_be_absent &= !source.path.exists();
         log_warnings(&diagnostics);
-        warn_of_selectors(&set);
+        if !namespaces_watched {
+            warn_of_selectors(&set);
+        }
         let snapshot = Snapshot::new(Arc::new(set), 1);
         metrics.set_policy_generation(snapshot.generation);
         tracing::info!(
@@ -53,15 +56,16 @@ impl Policies {
         check.fine();
         Ok(Self {
             source,
+            namespaces_watched,
             watcher,
-            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            current: Arc::new(Current::new(snapshot)),
             metrics,
             check,
         })
     }
 
     /// The snapshot of the moment.
-    pub(super) fn current(&self) -> Arc<ArcSwap<Snapshot>> {
+    pub(super) fn current(&self) -> Arc<Current> {
         self.current.clone()
     }
 
@@ -69,6 +73,7 @@ impl Policies {
     pub(super) async fn watch(self) -> Infallible {
         let Self {
             mut source,
+            namespaces_watched,
             watcher,
             current,
             metrics,
@@ -81,15 +86,17 @@ impl Policies {
             match set {
                 Some(set) => {
                     log_warnings(&diagnostics);
-                    warn_of_selectors(&set);
+                    if !namespaces_watched {
+                        warn_of_selectors(&set);
+                    }
                     source.may_be_absent &= !source.path.exists();
-                    let snapshot = Snapshot {
-                        policies: Arc::new(set),
-                        generation: current.load().generation + 1,
-                        ..(**current.load()).clone()
-                    };
-                    let (rules, generation) = (snapshot.policies.rules().len(), snapshot.generation);
-                    retired = Some(current.swap(Arc::new(snapshot)));
+                    let rules = set.rules().len();
+                    let mut generation = 0;
+                    retired = Some(current.update(|snapshot| {
+                        snapshot.policies = Arc::new(set);
+                        snapshot.generation += 1;
+                        generation = snapshot.generation;
+                    }));
                     metrics.set_policy_generation(generation);
                     check.fine();
                     tracing::info!(
@@ -196,12 +203,13 @@ impl Certificate {
     }
 }
 
-/// Namespaces are not watched: a rule that asks for their labels would be dead, or hold everywhere, without anybody knowing why.
+/// Where namespaces are not watched, a rule that asks for their labels would be dead, or hold everywhere, without anybody knowing why.
 fn warn_of_selectors(set: &PolicySet) {
     for rule in set.rules().iter().filter(|rule| rule.matching().selects_namespaces()) {
         tracing::warn!(
             rule = rule.id(),
-            "the rule {} has a namespaceSelector, and the labels of namespaces are not known in this version: they count as none",
+            "the rule {} has a namespaceSelector, and namespaces are not watched: their labels count as none (--kubeconfig turns the \
+             watch on)",
             rule.id()
         );
     }

@@ -15,6 +15,9 @@ use crate::config::{Config, Flags};
 /// Certificates are made at the first start where the directory `tls.dir` has none. Policies are read from `policies.dir`
 /// and read again when they change; a change with mistakes is reported, and the last good policies stay in force.
 ///
+/// With --kubeconfig it also watches the cluster's namespaces, so that rules see their labels, and those that opted out are left alone.
+/// Without it, namespaces have no labels. It takes the rights to get, list and watch namespaces, and no others.
+///
 /// SIGTERM and Ctrl-C end it after the requests in flight.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_long_help = "\
@@ -27,6 +30,9 @@ Examples:
 
   The same with the environment:
       WAYPOST_SERVER__WEBHOOK__LISTEN=0.0.0.0:8443 WAYPOST_LOG__FORMAT=text waypost serve
+
+  With the labels of the cluster's namespaces:
+      waypost serve --kubeconfig ~/.kube/config
 
   With a preset:
       waypost serve --preset cern-pull-through")]
@@ -51,6 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub tls_dir: Option<String>,
 
+    /// Watch the namespaces of the cluster that this kubeconfig's current context names [default: none is watched].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kubeconfig: Option<String>,
+
     /// How much is logged [default: info].
     #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: Option<String>,
@@ -70,6 +80,7 @@ impl Args {
             admin_listen,
             api_listen,
             tls_dir,
+            kubeconfig,
             log_level,
             log_format,
         } = self;
@@ -88,6 +99,7 @@ impl Args {
         );
         set(&mut flags, "--api-listen", "server.api.listen", api_listen.as_ref());
         set(&mut flags, "--tls-dir", "tls.dir", tls_dir.as_ref());
+        set(&mut flags, "--kubeconfig", "cluster.kubeconfig", kubeconfig.as_ref());
         set(&mut flags, "--log-level", "log.level", log_level.as_ref());
         set(&mut flags, "--log-format", "log.format", log_format.as_ref());
         flags

@@ -35,6 +35,7 @@ fn flags_set_keys() {
     let rows = [
         ("--webhook-listen 1.1.1.1:1", "server.webhook.listen", "1.1.1.1:1"),
         ("--admin-listen 1.1.1.1:1", "server.admin.listen", "1.1.1.1:1"),
+        ("--kubeconfig k", "cluster.kubeconfig", "k"),
         ("--api-listen 1.1.1.1:1", "server.api.listen", "1.1.1.1:1"),
         ("--tls-dir x", "tls.dir", "x"),
         ("--policies x", "policies.dir", "x"),
@@ -125,7 +126,7 @@ fn what_is_not_understood_is_a_usage_error() {
         "waypost",
         "waypost nothing",
         "waypost serve --log-level loud",
-        "waypost serve --kubeconfig x",
+        "waypost serve --kubeconfig",
         "waypost explain",
         "waypost explain a --pod-labels b",
         "waypost check --format xml",

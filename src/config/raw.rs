@@ -26,6 +26,8 @@ pub struct Raw {
     pub pull: Pull,
     /// How Pods and namespaces may leave.
     pub opt_out: OptOut,
+    /// The Kubernetes cluster that asks.
+    pub cluster: Cluster,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -174,6 +176,15 @@ pub struct OptOut {
     /// Whether the label `waypost.dev/rewrite: disabled` on a Pod or a namespace is honoured. Variable:
     /// `WAYPOST_OPT_OUT__ALLOWED`.
     pub allowed: bool,
+}
+
+/// The Kubernetes cluster that asks.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// A kubeconfig; with it, `serve` watches the labels of namespaces at the API server of its current context. Variable:
+    /// `WAYPOST_CLUSTER__KUBECONFIG`.
+    pub kubeconfig: Option<String>,
 }
 
 /// What is logged, and how.

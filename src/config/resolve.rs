@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::layers::{Flags, Layers};
 use super::raw::{self, Raw};
-use super::{Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook};
+use super::{Cluster, Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook};
 use crate::document::{Diagnostic, Path, Problem};
 
 pub(super) fn resolve(mut layers: Layers, flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
@@ -38,6 +38,7 @@ impl Resolver {
             store,
             pull,
             opt_out,
+            cluster,
             log,
         } = raw;
         let listeners = [
@@ -69,6 +70,7 @@ impl Resolver {
             );
         }
         let store_path = self.path("store.path", store.path);
+        let kubeconfig = cluster.kubeconfig.map(|path| self.path("cluster.kubeconfig", path));
         self.secret_name(key("pull.secret"), &pull.secret);
         for (index, name) in pull.secrets.iter().enumerate() {
             self.secret_name(key("pull.secrets").index(index), name);
@@ -106,6 +108,9 @@ impl Resolver {
             },
             opt_out: OptOut {
                 allowed: opt_out.allowed,
+            },
+            cluster: Cluster {
+                kubeconfig: kubeconfig.flatten(),
             },
             log: Log {
                 level: log.level,

@@ -42,6 +42,7 @@ fn lines(config: &Config) -> Vec<String> {
         store,
         pull,
         opt_out,
+        cluster,
         log,
     } = config;
     let presets: Vec<_> = policies
@@ -68,12 +69,13 @@ fn lines(config: &Config) -> Vec<String> {
         format!("pull.secrets {:?}", pull.secrets),
         format!("pull.inject {}", pull.inject),
         format!("opt_out.allowed {}", opt_out.allowed),
+        format!("cluster.kubeconfig {:?}", cluster.kubeconfig),
         format!("log.level {:?}", log.level),
         format!("log.format {:?}", log.format),
     ]
 }
 
-const DEFAULTS: [&str; 20] = [
+const DEFAULTS: [&str; 21] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -92,12 +94,13 @@ const DEFAULTS: [&str; 20] = [
     "pull.secrets []",
     "pull.inject true",
     "opt_out.allowed true",
+    "cluster.kubeconfig None",
     "log.level Info",
     "log.format Auto",
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 20] = [
+const KEYS: [(&str, &str, &str, &str); 21] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -121,6 +124,7 @@ const KEYS: [(&str, &str, &str, &str); 20] = [
     ("pull.secrets", "[a, b]", "a, b", "[\"a\", \"b\"]"),
     ("pull.inject", "false", "false", "false"),
     ("opt_out.allowed", "false", "false", "false"),
+    ("cluster.kubeconfig", "k", "k", "Some(\"k\")"),
     ("log.level", "trace", "trace", "Trace"),
     ("log.format", "json", "json", "Json"),
 ];

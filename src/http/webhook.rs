@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,15 @@ pub trait Reviewer: Send + Sync + 'static {
     /// # Errors
     ///
     /// When the bytes are no review that could be answered by one, such as JSON without a uid.
-    fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection>;
+    fn review<'a>(&'a self, body: &'a [u8]) -> Result<Reviewed<'a>, Rejection>;
+}
+
+/// The response to a review.
+pub enum Reviewed<'a> {
+    /// At once: nearly always.
+    Now(Vec<u8>),
+    /// When something has become known. It is dropped, and must leave nothing behind, where the caller goes.
+    Later(Pin<Box<dyn Future<Output = Result<Vec<u8>, Rejection>> + Send + 'a>>),
 }
 
 /// A request that is answered by an HTTP error instead of a review.
@@ -146,7 +155,10 @@ impl Endpoint {
         async move {
             media_type?;
             let body = read(body, self.limits).await?;
-            self.reviewer.review(&body)
+            match self.reviewer.review(&body)? {
+                Reviewed::Now(review) => Ok(review),
+                Reviewed::Later(review) => review.await,
+            }
         }
     }
 }

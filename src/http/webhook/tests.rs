@@ -12,10 +12,10 @@ use super::*;
 struct Echo;
 
 impl Reviewer for Echo {
-    fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
+    fn review<'a>(&'a self, body: &'a [u8]) -> Result<Reviewed<'a>, Rejection> {
         match body {
             b"no uid" => Err(Rejection::bad_request("no uid")),
-            body => Ok(body.to_vec()),
+            body => Ok(Reviewed::Now(body.to_vec())),
         }
     }
 }
@@ -184,9 +184,9 @@ async fn chunks_are_put_together_and_counted() {
 async fn a_single_frame_reaches_the_reviewer_uncopied() {
     struct At(usize);
     impl Reviewer for At {
-        fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
+        fn review<'a>(&'a self, body: &'a [u8]) -> Result<Reviewed<'a>, Rejection> {
             assert_eq!(body.as_ptr().addr(), self.0);
-            Ok(Vec::new())
+            Ok(Reviewed::Now(Vec::new()))
         }
     }
     let body = Bytes::from(vec![b'x'; 50]);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -10,7 +9,7 @@ use base64::Engine;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
-use waypost::app::Reviews;
+use waypost::app::{Current, Reviews};
 use waypost::document::{Source, render};
 use waypost::http::webhook;
 use waypost::metrics::Metrics;
@@ -47,7 +46,7 @@ impl Oracle {
             selector: None,
         }]);
         let metrics = Arc::new(Metrics::new());
-        let reviews = Reviews::new(Arc::new(ArcSwap::from_pointee(snapshot)), metrics.clone());
+        let reviews = Reviews::new(Arc::new(Current::new(snapshot)), metrics.clone());
         let rejected = {
             let metrics = metrics.clone();
             Arc::new(move |_: &webhook::Rejection| metrics.rejected())

@@ -109,11 +109,11 @@ async fn connections_over_the_limit_wait_for_their_turn() {
 /// The real webhook behind the real server, on both versions.
 #[tokio::test]
 async fn a_chunked_body_over_the_limit_is_refused_on_the_wire() {
-    use crate::http::webhook::{self, Rejection, Reviewer};
+    use crate::http::webhook::{self, Rejection, Reviewed, Reviewer};
     struct Length;
     impl Reviewer for Length {
-        fn review(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
-            Ok(body.len().to_string().into_bytes())
+        fn review<'a>(&'a self, body: &'a [u8]) -> Result<Reviewed<'a>, Rejection> {
+            Ok(Reviewed::Now(body.len().to_string().into_bytes()))
         }
     }
     let router = webhook::router(Arc::new(Length), Arc::new(|_| ()), webhook::Limits::default());
