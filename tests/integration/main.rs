@@ -12,6 +12,7 @@
 
 mod chart;
 mod cli;
+mod image;
 mod mutated_reviews;
 mod readme;
 mod reference_conformance;
