@@ -5,7 +5,7 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-matrix bench fuzz cluster-up cluster-down
+.PHONY: help run test test-matrix lint bench fuzz image cluster-up cluster-down
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-
 	for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+image: ## Makes the image, without Docker; PUSH=1 IMAGE=HOST/NAME:TAG pushes it (image/README.md)
+	@TARGET="$(TARGET)" IMAGE="$(IMAGE)" PUSH="$(PUSH)" image/build
 
 cluster-up: ## Starts a real Kubernetes to try things on; prints what to export (tests/cluster/README.md)
 	@tests/cluster/cluster up $(if $(filter 0,$(shell id -u)),--in-cluster-registry open) $(CLUSTER_FLAGS)

@@ -13,6 +13,7 @@
 mod chart;
 mod cli;
 mod cluster;
+mod image;
 mod mutated_reviews;
 mod readme;
 mod reference_conformance;

@@ -1,10 +1,11 @@
 {{/*
 The name of everything: `waypost` for the release of that name. It always begins so, because the API server asks webhooks in the
-order of their configurations' names, and images that Istio's injector adds are to be seen. What is appended to it has 12 characters at most.
+order of their configurations' names, and images that Istio's injector adds are to be seen. Cut, so that Services called by it and
+`-metrics` have the 63 characters that they may have.
 */}}
 {{- define "waypost.name" -}}
 {{- $name := .Release.Name | hasPrefix "waypost" | ternary .Release.Name (printf "waypost-%s" .Release.Name) -}}
-{{- $name | trunc 51 | trimSuffix "-" -}}
+{{- $name | trunc 55 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* What selects the Pods of a component, `webhook` or `controller`. Takes a list of the context and the component. */}}
