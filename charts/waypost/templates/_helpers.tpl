@@ -31,6 +31,15 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- mergeOverwrite (deepCopy $.Values.podLabels) (include "waypost.selector" . | fromYaml) | toYaml }}
 {{- end }}
 
+{{/*
+The namespaces that the API server does not ask for. Without ourselves: a Waypost that is down must not keep Waypost from starting.
+Somebody who gave it no namespace of its own has it in `default`, beside the Pods that it is for: there its own Pods are left out alone.
+*/}}
+{{- define "waypost.exceptNamespaces" -}}
+{{- $own := eq .Release.Namespace "default" | ternary (list) (list .Release.Namespace) -}}
+{{- concat .Values.webhook.exceptNamespaces $own | uniq | toYaml }}
+{{- end }}
+
 {{- define "waypost.image" -}}
 {{- with .Values.image -}}
 {{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
