@@ -5,17 +5,19 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz cluster-up cluster-down
+.PHONY: help run test test-matrix lint bench fuzz image cluster-up cluster-down
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Serves on this machine, pulling through registry.cern.ch; prints what to try
 	cargo run --locked -- serve --preset cern-pull-through --log-format text
 
-test: ## Runs every test; needs Go beside Rust, to compare with what the nodes run
-	cargo test --locked
-	cargo test --locked --lib --no-default-features
+test: ## Runs every test; needs Go beside Rust, for a Kubernetes of its own; as root, with a node
+	@tests/run
+
+test-matrix: ## Tests against the API server of the oldest supported Kubernetes as well
+	@tests/matrix $(K8S_MINORS)
 
 lint: ## Format, clippy, documentation, and that the core compiles alone
 	for manifest in $(WORKSPACES); do cargo fmt --check --manifest-path "$$manifest" || exit 1; done
@@ -33,6 +35,9 @@ fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-
 	for target in $(FUZZ_TARGETS); do \
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+image: ## Makes the image, without Docker; PUSH=1 IMAGE=HOST/NAME:TAG pushes it (image/README.md)
+	@TARGET="$(TARGET)" IMAGE="$(IMAGE)" PUSH="$(PUSH)" image/build
 
 cluster-up: ## Starts a real Kubernetes to try things on; prints what to export (tests/cluster/README.md)
 	@tests/cluster/cluster up $(if $(filter 0,$(shell id -u)),--in-cluster-registry open) $(CLUSTER_FLAGS)

@@ -7,6 +7,7 @@ mod judge;
 
 use std::{
     convert::Infallible,
+    fmt::Write,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -17,11 +18,10 @@ use smallvec::SmallVec;
 pub(crate) use self::judge::{Judge, Judged};
 use self::{
     changes::Changes,
-    judge::{excerpt, shown},
+    judge::{excerpt, shown, write_excerpt, write_shown},
 };
 use crate::{
     decide::{Outcome, Would},
-    reference::Reference,
     review::{Answer, BadReview, ImageSlot, Operation, PodView, Review, SlotKind, parse, uid_of},
     snapshot::Snapshot,
 };
@@ -293,27 +293,27 @@ fn tell(snapshot: &Snapshot, slot: &ImageSlot<'_>, judged: &Judged<'_>, answer: 
     for warning in judged.warnings(snapshot, slot) {
         answer.warn(format_args!("waypost: {warning}"));
     }
+    // Writing to a String cannot fail.
     for (rule, _, would) in judged.observed(snapshot, slot) {
-        note(answer, "observed", format_args!("{rule} would {would}"));
+        if let Some(text) = note(answer, "observed") {
+            let _ = write!(text, "{rule} would {would}");
+        }
     }
     let decision = &judged.decision;
-    if let (Outcome::Rewritten, Some(rule), Some(target)) = (decision.outcome, decision.rule, &decision.target) {
-        note(
-            answer,
-            "rewritten",
-            format_args!(
-                "{}: {} by {}",
-                shown(slot),
-                excerpt(target),
-                snapshot.policies.rule(rule).id()
-            ),
-        );
+    if let (Outcome::Rewritten, Some(rule), Some(target)) = (decision.outcome, decision.rule, &decision.target)
+        && let Some(text) = note(answer, "rewritten")
+    {
+        // By hand what every review has: formatting arguments takes several times as long.
+        let _ = write_shown(text, slot);
+        text.push_str(": ");
+        let _ = write_excerpt(text, target);
+        text.push_str(" by ");
+        text.push_str(snapshot.policies.rule(rule).id());
     }
 }
 
-/// Adds to an audit annotation, up to a limit: a Pod may have hundreds of containers.
-fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
-    use std::fmt::Write;
+/// The audit annotation of this key, to be added to; none once it is full: a Pod may have hundreds of containers.
+fn note<'n>(answer: &'n mut Answer, key: &'static str) -> Option<&'n mut String> {
     let at = answer
         .audit
         .iter()
@@ -322,12 +322,14 @@ fn note(answer: &mut Answer, key: &'static str, text: std::fmt::Arguments<'_>) {
             answer.audit.push((key, String::with_capacity(USUAL_AUDIT_BYTES)));
             answer.audit.len() - 1
         });
-    let value = &mut answer.audit[at].1;
-    if value.len() < MOST_AUDIT_BYTES {
-        let separator = if value.is_empty() { "" } else { "; " };
-        // Writing to a String cannot fail.
-        let _ = write!(value, "{separator}{text}");
+    let text = &mut answer.audit[at].1;
+    if text.len() >= MOST_AUDIT_BYTES {
+        return None;
     }
+    if !text.is_empty() {
+        text.push_str("; ");
+    }
+    Some(text)
 }
 
 /// An audit annotation gets nothing more once it has so many bytes.
@@ -343,7 +345,8 @@ const MOST_DENIALS: usize = 10;
 fn count(snapshot: &Snapshot, judged: &Judged<'_>, namespace_known: bool, observer: &dyn Observer) {
     let decision = &judged.decision;
     let label = |registry: &str| snapshot.policies.registry_label(registry);
-    let registry_of = |target: &str| Reference::parse(target).map_or(0, |target| label(target.registry()));
+    // Targets are written in their normal form, which begins with the registry: they are not parsed once more.
+    let registry_of = |target: &str| label(target.split_once('/').map_or(target, |(registry, _)| registry));
     let source = judged
         .reference
         .as_ref()

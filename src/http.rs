@@ -4,6 +4,7 @@
 //! knows nothing of routes; [`lifecycle`] is the one thing that all of them and the signal handler share.
 
 pub mod admin;
+mod deadline;
 pub mod health;
 pub mod lifecycle;
 pub mod server;

@@ -153,8 +153,8 @@ impl<'a> Repository<'a> {
     }
 
     fn written(text: &'a str) -> Self {
-        match text.split_once('/') {
-            Some((LIBRARY, name)) if !name.contains('/') => Self::implied(name),
+        match text.strip_prefix(LIBRARY).and_then(|rest| rest.strip_prefix('/')) {
+            Some(name) if !name.contains('/') => Self::implied(name),
             _ => Self {
                 in_library: false,
                 rest: text,

@@ -4,7 +4,7 @@
 //! (<https://github.com/Azure/azure-workload-identity/issues/1759>). Read are the few fields that matter, borrowed from the request's
 //! bytes; written are JSON Patch operations on just those.
 
-mod lenient;
+mod json;
 mod patch;
 mod pod;
 mod wire;

@@ -1,4 +1,4 @@
-//! `make bench`: the floor against `waypost serve`, in one run, and the core alone.
+//! `make bench`: the floor against `waypost serve`, in one run, the core alone, and what the creation of a Pod takes longer.
 
 use std::{
     env, fs,
@@ -19,9 +19,10 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --latency] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
+  --latency       the creation of a Pod alone: a real API server, as root
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
@@ -33,6 +34,7 @@ const MANY: usize = 10_000;
 
 struct Options {
     core: bool,
+    latency: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -55,7 +57,10 @@ async fn main() -> Result<()> {
     }
 
     let waypost = build(options.waypost.as_deref())?;
-    let bench = Bench::prepare(waypost, &reviews)?;
+    if options.latency {
+        return latency(&waypost, options.rounds);
+    }
+    let bench = Bench::prepare(waypost.clone(), &reviews)?;
     let mut rows = Rows::new();
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
@@ -64,6 +69,26 @@ async fn main() -> Result<()> {
     println!("\n{}", render(&rows.into_vec(), FEW, MANY));
     eprintln!("the core alone");
     println!("{}", core(&options.reviews, &reviews)?);
+    latency(&waypost, options.rounds)
+}
+
+/// What the creation of a Pod takes longer, on a cluster of its own.
+fn latency(waypost: &Path, rounds: usize) -> Result<()> {
+    let cluster = checkout().join("tests/cluster/cluster");
+    let preflight = Command::new(&cluster).args(["preflight", "--install"]).status()?;
+    if !preflight.success() {
+        eprintln!("the creation of Pods is NOT measured: it takes a node");
+        return Ok(());
+    }
+    eprintln!("the creation of a Pod");
+    let pods = if rounds > 1 { 300 } else { 30 };
+    let status = Command::new(&cluster)
+        .args(["run", "--size=node", "--"])
+        .arg(sibling("latency")?)
+        .arg(waypost)
+        .args([rounds.to_string(), pods.to_string()])
+        .status()?;
+    ensure!(status.success(), "{} failed", cluster.display());
     Ok(())
 }
 
@@ -71,6 +96,7 @@ impl Options {
     fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
             core: false,
+            latency: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -80,6 +106,7 @@ impl Options {
             let mut value = || arguments.next().context(USAGE);
             match &*argument {
                 "--core" => options.core = true,
+                "--latency" => options.latency = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,

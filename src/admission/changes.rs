@@ -95,11 +95,12 @@ impl<'p, 'a> Changes<'p, 'a> {
         if self.pod.pull_secrets.present {
             for name in secrets {
                 self.patch
-                    .add(Pointer::Plain("/spec/imagePullSecrets/-"), SecretName { name });
+                    .add_value(Pointer::Plain("/spec/imagePullSecrets/-"), SecretName { name });
             }
         } else {
             let names: SmallVec<[SecretName<'_>; 2]> = secrets.iter().map(|name| SecretName { name }).collect();
-            self.patch.add(Pointer::Plain("/spec/imagePullSecrets"), &names[..]);
+            self.patch
+                .add_value(Pointer::Plain("/spec/imagePullSecrets"), &names[..]);
         }
     }
 
@@ -136,7 +137,7 @@ impl<'p, 'a> Changes<'p, 'a> {
             let path = Pointer::Plain("/spec/imagePullSecrets");
             if old.present {
                 let names: SmallVec<[SecretName<'_>; 4]> = old.names.iter().map(|name| SecretName { name }).collect();
-                self.patch.add(path, &names[..]);
+                self.patch.add_value(path, &names[..]);
             } else {
                 self.patch.remove(path);
             }
@@ -186,27 +187,32 @@ impl<'p, 'a> Changes<'p, 'a> {
         } else {
             let mut all: BTreeMap<&str, &str> = originals.iter().map(|(key, value)| (&**key, *value)).collect();
             all.insert(RULES, &rules);
-            self.patch.add(Pointer::Plain("/metadata/annotations"), &all);
+            self.patch.add_value(Pointer::Plain("/metadata/annotations"), &all);
         }
     }
 
     /// `container=policy/rule`, sorted; entries of other reviews stay. A volume may have a container's name: `volume/name=…`.
     fn rules(&self) -> String {
         let present = self.pod.annotations.rules.as_deref().unwrap_or_default();
-        let mut entries: BTreeMap<Cow<'_, str>, &str> = present
+        let mut entries: SmallVec<[(Cow<'_, str>, &str); 8]> = present
             .split(',')
             .filter_map(|entry| entry.trim().split_once('='))
             .map(|(name, rule)| (name.into(), rule))
             .collect();
-        for image in &self.rewritten {
+        entries.extend(self.rewritten.iter().map(|image| {
             let name = match image.kind {
                 SlotKind::Volume => format!("volume/{}", image.name).into(),
                 _ => image.name.into(),
             };
-            entries.insert(name, image.rule);
-        }
+            (name, image.rule)
+        }));
+        // Stable: of a name that comes twice the last counts.
+        entries.sort_by(|(left, _), (right, _)| left.cmp(right));
         let mut text = String::with_capacity(entries.iter().map(|(name, rule)| name.len() + rule.len() + 2).sum());
-        for (name, rule) in &entries {
+        for (at, (name, rule)) in entries.iter().enumerate() {
+            if entries.get(at + 1).is_some_and(|(next, _)| next == name) {
+                continue;
+            }
             if !text.is_empty() {
                 text.push(',');
             }

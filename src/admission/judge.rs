@@ -271,7 +271,10 @@ impl<'p> Judged<'p> {
             let would = match &observed.would {
                 Would::Rewrite(target) => format!("pull {} from {}", shown(slot), excerpt(target)),
                 Would::Keep => format!("keep {}", shown(slot)),
-                Would::Deny => format!("refuse {}", shown(slot)),
+                Would::Deny => match rule.action() {
+                    Action::Deny { message } => format!("refuse {}: {message}", shown(slot)),
+                    _ => format!("refuse {}", shown(slot)),
+                },
             };
             (rule.id(), rule.mode(), would)
         })
@@ -284,29 +287,44 @@ fn is_mutable(reference: &Reference<'_>) -> bool {
 
 /// A slot as messages name it: on one line, and not longer than a line.
 pub(super) fn shown(slot: &ImageSlot<'_>) -> impl Display {
-    fmt::from_fn(move |f| {
-        write!(
-            f,
-            "{} \"{}\" (image \"{}\")",
-            slot.kind.noun(),
-            excerpt(&slot.name),
-            excerpt(&slot.image)
-        )
-    })
+    fmt::from_fn(move |f| write_shown(f, slot))
+}
+
+pub(super) fn write_shown(out: &mut impl fmt::Write, slot: &ImageSlot<'_>) -> fmt::Result {
+    out.write_str(slot.kind.noun())?;
+    out.write_str(" \"")?;
+    write_excerpt(out, &slot.name)?;
+    out.write_str("\" (image \"")?;
+    write_excerpt(out, &slot.image)?;
+    out.write_str("\")")
 }
 
 /// A text of the user's, made safe for one line. Warnings are for people: 120 characters of a name tell enough.
 pub(super) fn excerpt(text: &str) -> impl Display {
-    fmt::from_fn(move |f| {
-        let end = text.char_indices().nth(120).map_or(text.len(), |(end, _)| end);
-        let start = &text[..end];
-        // Nearly all are plain, and escaping goes through them character by character.
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
-        if start.bytes().all(plain) {
-            f.write_str(start)?;
-        } else {
-            start.chars().try_for_each(|char| char.escape_debug().fmt(f))?;
-        }
-        f.write_str(if end < text.len() { "…" } else { "" })
-    })
+    fmt::from_fn(move |f| write_excerpt(f, text))
 }
+
+pub(super) fn write_excerpt(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    // Most are short: characters are not counted where there are not even so many bytes.
+    let end = match text.len() {
+        0..=MOST_CHARACTERS => text.len(),
+        length => text.char_indices().nth(MOST_CHARACTERS).map_or(length, |(end, _)| end),
+    };
+    let start = &text[..end];
+    // Nearly all are plain, and escaping goes through them character by character.
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\'' | b'\\');
+    if start.bytes().fold(true, |all, byte| all & plain(byte)) {
+        out.write_str(start)?;
+    } else {
+        start
+            .chars()
+            .try_for_each(|char| write!(out, "{}", char.escape_debug()))?;
+    }
+    if end < text.len() {
+        out.write_str("…")?;
+    }
+    Ok(())
+}
+
+/// The characters of a text that are shown.
+const MOST_CHARACTERS: usize = 120;

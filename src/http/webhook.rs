@@ -18,6 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
 
+use super::deadline::within;
+
 /// Turns the bytes of an AdmissionReview request into those of its response.
 ///
 /// Runs on an async worker: it must not block, and it isolates its own panics.
@@ -188,16 +190,16 @@ async fn read(body: Body, limits: Limits) -> Result<Bytes, Rejection> {
     if announced > limits.body as u64 {
         return Err(too_large(limits));
     }
-    match tokio::time::timeout(limits.body_deadline, collect(body, announced as usize, limits)).await {
-        Ok(read) => read,
-        Err(_) => Err(Rejection::new(
+    let read = within(limits.body_deadline, collect(body, announced as usize, limits)).await;
+    read.unwrap_or_else(|| {
+        Err(Rejection::new(
             RejectionKind::BodyTimeout,
             format_args!(
                 "the body did not arrive within {} s",
                 limits.body_deadline.as_secs_f64()
             ),
-        )),
-    }
+        ))
+    })
 }
 
 async fn collect(mut body: Body, announced: usize, limits: Limits) -> Result<Bytes, Rejection> {

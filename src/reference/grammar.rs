@@ -34,7 +34,7 @@ pub fn valid_registry(registry: &str) -> Result<(), ErrorKind> {
             };
             (is_ipv6_address(address), port)
         }
-        None => match registry.split_once(':') {
+        None => match cut(registry, b':') {
             Some((host, port)) => (is_domain_name(host), Some(port)),
             None => (is_domain_name(registry), None),
         },
@@ -59,7 +59,12 @@ pub fn valid_repository(repository: &str) -> Result<(), ErrorKind> {
     if repository.is_empty() {
         return Err(ErrorKind::MissingRepository);
     }
-    repository.split('/').try_for_each(valid_repository_segment)?;
+    let mut rest = repository;
+    while let Some((segment, after)) = cut(rest, b'/') {
+        valid_repository_segment(segment)?;
+        rest = after;
+    }
+    valid_repository_segment(rest)?;
     if repository.len() > MAX_REPOSITORY_BYTES {
         return Err(ErrorKind::NameTooLong);
     }
@@ -158,8 +163,7 @@ pub(super) fn is_identifier(text: &str) -> bool {
 
 /// Production `domain-name`.
 fn is_domain_name(host: &str) -> bool {
-    host.split('.').all(|component| {
-        let bytes = component.as_bytes();
+    host.as_bytes().split(|&b| b == b'.').all(|bytes| {
         bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-') && !matches!(bytes, [] | [b'-', ..] | [.., b'-'])
     })
 }
@@ -190,6 +194,12 @@ fn ends_like_a_digest(tag: &str) -> bool {
     };
     let algorithm = before.rsplit_once(':').map_or(before, |(_, last)| last);
     hex_digits(algorithm).is_some()
+}
+
+/// The text before the first such byte, which is ASCII, and the text behind it. [`str::split_once`] is made for longer texts.
+pub(super) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|b| b == byte)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn is_lower_alphanumeric(b: u8) -> bool {

@@ -3,7 +3,7 @@
 use super::{
     DEFAULT_REGISTRY, ErrorKind, LEGACY_DEFAULT_REGISTRY, MAX_REPOSITORY_BYTES, Name, Reference, Repository,
     grammar::{
-        is_identifier, is_registry_host, valid_digest, valid_registry, valid_repository, valid_repository_segment,
+        cut, is_identifier, is_registry_host, valid_digest, valid_registry, valid_repository, valid_repository_segment,
         valid_tag,
     },
 };
@@ -18,12 +18,15 @@ fn take_apart(input: &str) -> Result<Reference<'_>, ErrorKind> {
     if is_identifier(input) {
         return Err(ErrorKind::BareIdentifier);
     }
-    let (host, rest) = match input.split_once('/') {
+    let (host, rest) = match cut(input, b'/') {
         Some((first, rest)) if is_registry_host(first) => (Some(first), rest),
         _ => (None, input),
     };
     // Neither a repository nor a tag has a `:` or an `@` in it, so the first one of either ends the repository.
-    let end = rest.find([':', '@']).unwrap_or(rest.len());
+    let end = rest
+        .bytes()
+        .position(|byte| matches!(byte, b':' | b'@'))
+        .unwrap_or(rest.len());
     let (path, suffix) = rest.split_at(end);
     let name = match host {
         None | Some(DEFAULT_REGISTRY | LEGACY_DEFAULT_REGISTRY) => docker_hub(path)?,
@@ -41,7 +44,7 @@ fn take_apart(input: &str) -> Result<Reference<'_>, ErrorKind> {
 /// A name on Docker Hub, where a single segment lies in `library`.
 fn docker_hub(path: &str) -> Result<Name<'_>, ErrorKind> {
     valid_repository(path)?;
-    let repository = if path.contains('/') {
+    let repository = if path.bytes().any(|byte| byte == b'/') {
         Repository::written(path)
     } else {
         Repository::implied(path)
@@ -72,7 +75,7 @@ fn on_host<'a>(host: &'a str, path: &'a str, whole: &'a str) -> Result<Name<'a>,
 
 /// Splits `[:tag][@digest]`.
 fn tag_and_digest(suffix: &str) -> Result<(Option<&str>, Option<&str>), ErrorKind> {
-    let (tag, digest) = match suffix.split_once('@') {
+    let (tag, digest) = match cut(suffix, b'@') {
         Some((tag, digest)) => (tag, Some(digest)),
         None => (suffix, None),
     };

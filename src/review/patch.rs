@@ -1,6 +1,6 @@
 //! JSON Patch (RFC 6902), written straight as JSON.
 
-use std::io::Write;
+use super::json::{write_inside, write_text};
 
 /// A list of operations, as JSON text.
 #[derive(Debug, Default)]
@@ -26,18 +26,25 @@ impl Patch {
     }
 
     /// Sets the value, whether there is one or not.
-    pub fn add(&mut self, path: Pointer<'_>, value: impl serde::Serialize) {
-        self.operation("add", path, Some(value));
+    pub fn add(&mut self, path: Pointer<'_>, value: &str) {
+        self.operation("add", path, Some(&|json| write_text(json, value)));
+    }
+
+    /// Sets a value that is no text.
+    pub fn add_value(&mut self, path: Pointer<'_>, value: impl serde::Serialize) {
+        // Texts in lists and objects, into memory: cannot fail.
+        let write = |json: &mut Vec<u8>| drop(serde_json::to_writer(json, &value));
+        self.operation("add", path, Some(&write));
     }
 
     /// Replaces the value that is there.
-    pub fn replace(&mut self, path: Pointer<'_>, value: impl serde::Serialize) {
-        self.operation("replace", path, Some(value));
+    pub fn replace(&mut self, path: Pointer<'_>, value: &str) {
+        self.operation("replace", path, Some(&|json| write_text(json, value)));
     }
 
     /// Removes the value that is there.
     pub fn remove(&mut self, path: Pointer<'_>) {
-        self.operation::<()>("remove", path, None);
+        self.operation("remove", path, None);
     }
 
     /// The operations as a JSON list; nothing where there are none.
@@ -48,7 +55,7 @@ impl Patch {
         self.json
     }
 
-    fn operation<V: serde::Serialize>(&mut self, op: &str, path: Pointer<'_>, value: Option<V>) {
+    fn operation(&mut self, op: &str, path: Pointer<'_>, value: Option<&dyn Fn(&mut Vec<u8>)>) {
         let json = &mut self.json;
         if json.is_empty() {
             json.reserve(USUAL);
@@ -56,13 +63,14 @@ impl Patch {
         } else {
             json.push(b',');
         }
-        // Texts and lists of texts, into memory: none of this can fail.
-        let _ = write!(json, r#"{{"op":"{op}","path":""#);
+        for part in [r#"{"op":""#, op, r#"","path":""#] {
+            json.extend_from_slice(part.as_bytes());
+        }
         path.write(json);
         json.push(b'"');
-        if let Some(value) = value {
+        if let Some(write) = value {
             json.extend_from_slice(br#","value":"#);
-            let _ = serde_json::to_writer(&mut *json, &value);
+            write(json);
         }
         json.push(b'}');
     }
@@ -74,18 +82,25 @@ impl Pointer<'_> {
         match self {
             Self::Plain(path) => json.extend_from_slice(path.as_bytes()),
             Self::Element(list, index, rest) => {
+                for part in ["/spec/", list, "/"] {
+                    json.extend_from_slice(part.as_bytes());
+                }
                 // Into memory: cannot fail.
-                let _ = write!(json, "/spec/{list}/{index}{rest}");
+                let _ = serde_json::to_writer(&mut *json, &index);
+                json.extend_from_slice(rest.as_bytes());
             }
             Self::Key(path, key) => {
                 json.extend_from_slice(path.as_bytes());
                 json.push(b'/');
-                let key = key.replace('~', "~0").replace('/', "~1");
-                // The key may have characters that JSON escapes: it is written as a string, of which the quotes are taken off.
-                let start = json.len();
-                let _ = serde_json::to_writer(&mut *json, &key);
-                json.remove(start);
-                json.pop();
+                for part in key.split_inclusive(['~', '/']) {
+                    let (plain, escaped) = match part.as_bytes() {
+                        [.., b'~'] => (&part[..part.len() - 1], "~0"),
+                        [.., b'/'] => (&part[..part.len() - 1], "~1"),
+                        _ => (part, ""),
+                    };
+                    write_inside(json, plain);
+                    json.extend_from_slice(escaped.as_bytes());
+                }
             }
         }
     }

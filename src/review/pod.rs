@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::de::{MapAccess, SeqAccess};
 use smallvec::SmallVec;
 
-use super::lenient::{Key, Lenient, Read, read_object};
+use super::json::{Json, Lenient, NotJson, utf8};
 use crate::policy::Labels;
 
 /// The fields of a Pod that matter here, borrowed from the review. Absent, null and of the wrong type are all told apart.
@@ -42,8 +41,8 @@ pub struct ImageSlot<'a> {
     pub pull_policy: Option<Cow<'a, str>>,
 }
 
-/// The lists of a Pod that name images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The lists of a Pod that name images, in the order that they are gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SlotKind {
     /// `spec.initContainers`
     InitContainer,
@@ -153,298 +152,195 @@ impl Labels for StrMap<'_> {
     }
 }
 
-impl<'de> Read<'de> for Box<PodView<'de>> {
-    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-        Ok(PodView::from_map(map)?.map(Self::new))
-    }
-}
-
-impl<'de> Read<'de> for PodView<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut metadata: Lenient<Metadata<'de>> = Lenient::Absent;
-        let mut spec: Lenient<Spec<'de>> = Lenient::Absent;
-        read_object!(map, { "metadata" => metadata, "spec" => spec });
-        let has_metadata = matches!(metadata, Lenient::Value(_));
-        let has_spec = matches!(spec, Lenient::Value(_));
-        let metadata = metadata.value().unwrap_or_default();
-        let spec = spec.value().unwrap_or_default();
-        let mut slots: SmallVec<[ImageSlot<'de>; 4]> = SmallVec::new();
-        for (kind, list) in [
-            (SlotKind::InitContainer, spec.init_containers),
-            (SlotKind::Container, spec.containers),
-            (SlotKind::EphemeralContainer, spec.ephemeral_containers),
-            (SlotKind::Volume, spec.volumes),
-        ] {
-            slots.extend(list.into_iter().map(|element| ImageSlot {
-                kind,
-                index: element.index,
-                name: element.name.unwrap_or_default(),
-                image: element.image,
-                pull_policy: element.pull_policy,
-            }));
-        }
-        Ok(Some(Self {
-            namespace: metadata.namespace,
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            pull_secrets: spec.pull_secrets,
-            slots,
-            has_metadata,
-            has_spec,
-        }))
-    }
-}
-
-#[derive(Default)]
-struct Metadata<'a> {
-    namespace: Option<Cow<'a, str>>,
-    labels: StrMap<'a>,
-    annotations: Annotations<'a>,
-}
-
-impl<'de> Read<'de> for Metadata<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut namespace: Lenient<Cow<'de, str>> = Lenient::Absent;
-        let mut labels: Lenient<StrMap<'de>> = Lenient::Absent;
-        let mut annotations: Lenient<Annotations<'de>> = Lenient::Absent;
-        read_object!(map, { "namespace" => namespace, "labels" => labels, "annotations" => annotations });
-        Ok(Some(Self {
-            namespace: namespace.value(),
-            labels: labels.value().unwrap_or_default(),
-            annotations: match annotations {
-                Lenient::Value(annotations) => annotations,
-                Lenient::Absent => Annotations::default(),
-                Lenient::Other => Annotations {
-                    unusable: true,
-                    ..Annotations::default()
-                },
-            },
-        }))
-    }
-}
-
-#[derive(Default)]
-struct Spec<'a> {
-    init_containers: Elements<'a>,
-    containers: Elements<'a>,
-    ephemeral_containers: Elements<'a>,
-    volumes: Elements<'a>,
-    pull_secrets: PullSecrets<'a>,
-}
-
-impl<'de> Read<'de> for Spec<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut init_containers: Lenient<Containers<'de>> = Lenient::Absent;
-        let mut containers: Lenient<Containers<'de>> = Lenient::Absent;
-        let mut ephemeral_containers: Lenient<Containers<'de>> = Lenient::Absent;
-        let mut volumes: Lenient<Volumes<'de>> = Lenient::Absent;
-        let mut pull_secrets: Lenient<PullSecrets<'de>> = Lenient::Absent;
-        read_object!(map, {
-            "initContainers" => init_containers,
-            "containers" => containers,
-            "ephemeralContainers" => ephemeral_containers,
-            "volumes" => volumes,
-            "imagePullSecrets" => pull_secrets,
-        });
-        Ok(Some(Self {
-            init_containers: init_containers.value().unwrap_or_default().0,
-            containers: containers.value().unwrap_or_default().0,
-            ephemeral_containers: ephemeral_containers.value().unwrap_or_default().0,
-            volumes: volumes.value().unwrap_or_default().0,
-            pull_secrets: match pull_secrets {
-                Lenient::Value(pull_secrets) => pull_secrets,
-                Lenient::Absent => PullSecrets::default(),
-                Lenient::Other => PullSecrets {
-                    unusable: true,
-                    ..PullSecrets::default()
-                },
-            },
-        }))
-    }
-}
-
-// Most Pods have one or two of the four lists: inline, the others would be moved about as well.
-type Elements<'a> = Vec<Element<'a>>;
-
-/// An element of a list that names an image.
-struct Element<'a> {
-    index: usize,
-    name: Option<Cow<'a, str>>,
-    image: Cow<'a, str>,
-    pull_policy: Option<Cow<'a, str>>,
-}
-
-#[derive(Default)]
-struct Containers<'a>(Elements<'a>);
-
-#[derive(Default)]
-struct Volumes<'a>(Elements<'a>);
-
-impl<'de> Read<'de> for Containers<'de> {
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let mut elements = Elements::new();
-        let mut index = 0;
-        while let Some(container) = seq.next_element::<Lenient<Container<'de>>>()? {
-            if let Some(Container {
-                name,
-                image: Some(image),
-                pull_policy,
-            }) = container.value()
-            {
-                elements.push(Element {
-                    index,
-                    name,
-                    image,
-                    pull_policy,
-                });
+impl<'a> PodView<'a> {
+    /// Reads a Pod. Boxed and filled in place: it is a kilobyte, which would be moved at each level that is read.
+    pub(super) fn read(json: &mut Json<'a>) -> Result<Lenient<Box<Self>>, NotJson> {
+        let mut pod = Box::<Self>::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"metadata" => pod.read_metadata(json)?,
+                b"spec" => pod.read_spec(json)?,
+                _ => json.skip()?,
             }
-            index += 1;
-        }
-        Ok(Some(Self(elements)))
+            Ok(())
+        })?;
+        // They come in whatever order the lists do.
+        pod.slots.sort_by_key(|slot| slot.kind);
+        Ok(match read {
+            Lenient::Value(()) => Lenient::Value(pod),
+            Lenient::Absent => Lenient::Absent,
+            Lenient::Other => Lenient::Other,
+        })
     }
-}
 
-impl<'de> Read<'de> for Volumes<'de> {
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let mut elements = Elements::new();
-        let mut index = 0;
-        while let Some(volume) = seq.next_element::<Lenient<Volume<'de>>>()? {
-            if let Some(Volume {
-                name,
-                image:
-                    Some(ImageVolume {
-                        reference: Some(image),
-                        pull_policy,
-                    }),
-            }) = volume.value()
-            {
-                elements.push(Element {
-                    index,
-                    name,
-                    image,
-                    pull_policy,
-                });
+    fn read_metadata(&mut self, json: &mut Json<'a>) -> Result<(), NotJson> {
+        (self.namespace, self.labels, self.annotations) = Default::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"namespace" => self.namespace = json.text()?.value(),
+                b"labels" => self.labels = StrMap::read(json)?,
+                b"annotations" => self.annotations = Annotations::read(json)?,
+                _ => json.skip()?,
             }
+            Ok(())
+        })?;
+        self.has_metadata = read.is_value();
+        Ok(())
+    }
+
+    fn read_spec(&mut self, json: &mut Json<'a>) -> Result<(), NotJson> {
+        self.slots.clear();
+        self.pull_secrets = PullSecrets::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"initContainers" => self.read_containers(SlotKind::InitContainer, json)?,
+                b"containers" => self.read_containers(SlotKind::Container, json)?,
+                b"ephemeralContainers" => self.read_containers(SlotKind::EphemeralContainer, json)?,
+                b"volumes" => self.read_volumes(json)?,
+                b"imagePullSecrets" => self.pull_secrets = PullSecrets::read(json)?,
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        self.has_spec = read.is_value();
+        Ok(())
+    }
+
+    fn read_containers(&mut self, kind: SlotKind, json: &mut Json<'a>) -> Result<(), NotJson> {
+        self.slots.retain(|slot| slot.kind != kind);
+        let mut index = 0;
+        json.list(|json| {
+            let (mut name, mut image, mut pull_policy) = Default::default();
+            json.object(|json, key| {
+                match &*key {
+                    b"name" => name = json.text()?.value(),
+                    b"image" => image = json.text()?.value(),
+                    b"imagePullPolicy" => pull_policy = json.text()?.value(),
+                    _ => json.skip()?,
+                }
+                Ok(())
+            })?;
+            self.push(kind, index, name, image, pull_policy);
             index += 1;
-        }
-        Ok(Some(Self(elements)))
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn read_volumes(&mut self, json: &mut Json<'a>) -> Result<(), NotJson> {
+        let kind = SlotKind::Volume;
+        self.slots.retain(|slot| slot.kind != kind);
+        let mut index = 0;
+        json.list(|json| {
+            let (mut name, mut image, mut pull_policy) = Default::default();
+            json.object(|json, key| {
+                match &*key {
+                    b"name" => name = json.text()?.value(),
+                    b"image" => {
+                        (image, pull_policy) = Default::default();
+                        json.object(|json, key| {
+                            match &*key {
+                                b"reference" => image = json.text()?.value(),
+                                b"pullPolicy" => pull_policy = json.text()?.value(),
+                                _ => json.skip()?,
+                            }
+                            Ok(())
+                        })?;
+                    }
+                    _ => json.skip()?,
+                }
+                Ok(())
+            })?;
+            self.push(kind, index, name, image, pull_policy);
+            index += 1;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Takes in an element of a list, if it names an image.
+    fn push(
+        &mut self,
+        kind: SlotKind,
+        index: usize,
+        name: Option<Cow<'a, str>>,
+        image: Option<Cow<'a, str>>,
+        pull_policy: Option<Cow<'a, str>>,
+    ) {
+        self.slots.extend(image.map(|image| ImageSlot {
+            kind,
+            index,
+            name: name.unwrap_or_default(),
+            image,
+            pull_policy,
+        }));
     }
 }
 
-struct Container<'a> {
-    name: Option<Cow<'a, str>>,
-    image: Option<Cow<'a, str>>,
-    pull_policy: Option<Cow<'a, str>>,
-}
-
-impl<'de> Read<'de> for Container<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut name, mut image, mut pull_policy) = (Text::Absent, Text::Absent, Text::Absent);
-        read_object!(map, { "name" => name, "image" => image, "imagePullPolicy" => pull_policy });
-        Ok(Some(Self {
-            name: name.value(),
-            image: image.value(),
-            pull_policy: pull_policy.value(),
-        }))
-    }
-}
-
-struct Volume<'a> {
-    name: Option<Cow<'a, str>>,
-    image: Option<ImageVolume<'a>>,
-}
-
-impl<'de> Read<'de> for Volume<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut name = Text::Absent;
-        let mut image: Lenient<ImageVolume<'de>> = Lenient::Absent;
-        read_object!(map, { "name" => name, "image" => image });
-        Ok(Some(Self {
-            name: name.value(),
-            image: image.value(),
-        }))
-    }
-}
-
-struct ImageVolume<'a> {
-    reference: Option<Cow<'a, str>>,
-    pull_policy: Option<Cow<'a, str>>,
-}
-
-impl<'de> Read<'de> for ImageVolume<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut reference, mut pull_policy) = (Text::Absent, Text::Absent);
-        read_object!(map, { "reference" => reference, "pullPolicy" => pull_policy });
-        Ok(Some(Self {
-            reference: reference.value(),
-            pull_policy: pull_policy.value(),
-        }))
-    }
-}
-
-impl<'de> Read<'de> for PullSecrets<'de> {
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+impl<'a> PullSecrets<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
         let mut names = SmallVec::new();
-        while let Some(secret) = seq.next_element::<Lenient<SecretName<'de>>>()? {
-            names.push(secret.value().map(|secret| secret.0).unwrap_or_default());
-        }
-        Ok(Some(Self {
+        let read = json.list(|json| {
+            let mut name = Lenient::Absent;
+            json.object(|json, key| {
+                match &*key {
+                    b"name" => name = json.text()?,
+                    _ => json.skip()?,
+                }
+                Ok(())
+            })?;
+            names.push(name.value().unwrap_or_default());
+            Ok(())
+        })?;
+        Ok(Self {
             names,
-            present: true,
-            unusable: false,
-        }))
+            present: read.is_value(),
+            unusable: read == Lenient::Other,
+        })
     }
 }
 
-struct SecretName<'a>(Cow<'a, str>);
-
-impl<'de> Read<'de> for SecretName<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut name = Text::Absent;
-        read_object!(map, { "name" => name });
-        Ok(Some(Self(name.value().unwrap_or_default())))
-    }
-}
-
-impl<'de> Read<'de> for StrMap<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+impl<'a> StrMap<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
         let mut entries = SmallVec::new();
-        while let Some(Key(key)) = map.next_key()? {
-            match map.next_value::<Text<'de>>()? {
+        json.object(|json, key| {
+            let key = utf8(key)?;
+            match json.text()? {
                 Lenient::Value(value) => entries.push((key, value)),
                 // Go reads null as the empty string.
                 Lenient::Absent => entries.push((key, Cow::Borrowed(""))),
                 Lenient::Other => {}
             }
-        }
+            Ok(())
+        })?;
         if entries.len() > FEW {
             // Stable: of a key that comes twice the last stays last.
             entries.sort_by(|(left, _), (right, _): &(Cow<'_, str>, Cow<'_, str>)| left.cmp(right));
         }
-        Ok(Some(Self(entries)))
+        Ok(Self(entries))
     }
 }
 
-impl<'de> Read<'de> for Annotations<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut annotations = Self {
-            present: true,
-            ..Self::default()
-        };
-        while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value::<Text<'de>>()?.value().unwrap_or_default();
-            annotations.bytes += key.len() + value.len();
-            match &*key {
-                MIRROR => annotations.mirror = true,
-                RULES => annotations.rules = Some(value),
-                _ => {}
+impl<'a> Annotations<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
+        let mut annotations = Self::default();
+        let read = json.object(|json, key| {
+            annotations.bytes += key.len();
+            if *key == *RULES.as_bytes() {
+                let rules = json.text()?.value().unwrap_or_default();
+                annotations.bytes += rules.len();
+                annotations.rules = Some(rules);
+            } else {
+                annotations.bytes += json.length()?;
+                annotations.mirror |= *key == *MIRROR.as_bytes();
             }
-        }
-        Ok(Some(annotations))
+            Ok(())
+        })?;
+        annotations.present = read.is_value();
+        annotations.unusable = read == Lenient::Other;
+        Ok(annotations)
     }
 }
-
-type Text<'a> = Lenient<Cow<'a, str>>;
 
 /// So many labels are searched one by one.
 const FEW: usize = 16;

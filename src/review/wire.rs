@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Serialize, de::MapAccess};
+use serde::de::IgnoredAny;
 
 use super::{
-    lenient::{Key, Lenient, Read, read_object},
+    json::{Json, Lenient, NotJson, write_text},
     pod::PodView,
 };
 
@@ -76,8 +76,7 @@ pub enum BadReview {
 ///
 /// When there is nothing that could be answered with its uid.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, BadReview> {
-    let document: Lenient<Document<'_>> =
-        serde_json::from_slice(body).map_err(|error| BadReview::NotJson(error.to_string()))?;
+    let document = Document::read(body).map_err(|NotJson| not_json(body))?;
     let Lenient::Value(document) = document else {
         return Err(BadReview::Kind("not an object".to_owned()));
     };
@@ -95,13 +94,9 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, BadReview> {
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or(BadReview::NoUid)?;
     let operation = request.operation.as_deref().map_or(Operation::Unknown, Operation::of);
     // The resource says what is asked about; the kind differs from it on subresources such as pods/binding.
-    let is_pod = match request.resource {
-        Some(resource) => {
-            resource.group.as_deref().unwrap_or_default().is_empty() && resource.resource.as_deref() == Some("pods")
-        }
-        None => request.kind.is_some_and(|kind| {
-            kind.group.as_deref().unwrap_or_default().is_empty() && kind.kind.as_deref() == Some("Pod")
-        }),
+    let is_pod = match &request.resource {
+        Some(resource) => resource.is("pods"),
+        None => request.kind.is_some_and(|kind| kind.is("Pod")),
     };
     let namespace = request
         .namespace
@@ -168,80 +163,50 @@ impl Answer {
             .sum();
         let patch = self.patch.len().div_ceil(3) * 4;
         let mut json = Vec::with_capacity(512 + patch + told * 9 / 8);
-        let review = ReviewOut {
-            kind: "AdmissionReview",
-            api_version: "admission.k8s.io/v1",
-            response: ResponseOut {
-                uid,
-                allowed: self.denied.is_none(),
-                status: self.denied.as_deref().map(|message| StatusOut {
-                    code: 403,
-                    reason: "Forbidden",
-                    message,
-                }),
-                warnings: &self.warnings,
-                audit: AuditOut(&self.audit),
-            },
-        };
-        // Strings into memory: neither can fail.
-        let _ = serde_json::to_writer(&mut json, &review);
+        json.extend_from_slice(br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"#);
+        write_text(&mut json, uid);
+        match &self.denied {
+            None => json.extend_from_slice(br#","allowed":true"#),
+            Some(message) => {
+                json.extend_from_slice(br#","allowed":false,"status":{"code":403,"reason":"Forbidden","message":"#);
+                write_text(&mut json, message);
+                json.push(b'}');
+            }
+        }
+        for (at, warning) in self.warnings.iter().enumerate() {
+            json.extend_from_slice(if at == 0 { br#","warnings":["#.as_slice() } else { b"," });
+            write_text(&mut json, warning);
+        }
+        if !self.warnings.is_empty() {
+            json.push(b']');
+        }
+        for (at, (key, text)) in self.audit.iter().enumerate() {
+            json.extend_from_slice(if at == 0 {
+                br#","auditAnnotations":{"#.as_slice()
+            } else {
+                b","
+            });
+            write_text(&mut json, key);
+            json.push(b':');
+            write_text(&mut json, text);
+        }
+        if !self.audit.is_empty() {
+            json.push(b'}');
+        }
         if !self.patch.is_empty() {
-            // Put in by hand: base64 has nothing to escape, and is most of the answer.
-            json.truncate(json.len() - "}}".len());
             json.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
             let start = json.len();
             json.resize(start + patch, 0);
             // It fails where there is too little room: there is just as much as it takes.
             let _ = STANDARD.encode_slice(&self.patch, &mut json[start..]);
-            json.extend_from_slice(br#""}}"#);
+            json.push(b'"');
         }
+        json.extend_from_slice(b"}}");
         json
     }
 }
 
 const MOST_WARNINGS: usize = 32;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReviewOut<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    response: ResponseOut<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResponseOut<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<StatusOut<'a>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'a [String],
-    #[serde(rename = "auditAnnotations", skip_serializing_if = "AuditOut::is_empty")]
-    audit: AuditOut<'a>,
-}
-
-#[derive(Serialize)]
-struct StatusOut<'a> {
-    code: u16,
-    reason: &'static str,
-    message: &'a str,
-}
-
-struct AuditOut<'a>(&'a [(&'static str, String)]);
-
-impl AuditOut<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for AuditOut<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
-    }
-}
 
 impl Operation {
     /// All of them.
@@ -267,102 +232,102 @@ impl Operation {
     }
 }
 
-type Text<'a> = Lenient<Cow<'a, str>>;
-
+/// The whole of what is sent.
+#[derive(Default)]
 struct Document<'a> {
     kind: Option<Cow<'a, str>>,
     api_version: Option<Cow<'a, str>>,
     request: Option<Request<'a>>,
 }
 
-impl<'de> Read<'de> for Document<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut kind, mut api_version) = (Text::Absent, Text::Absent);
-        let mut request: Lenient<Request<'de>> = Lenient::Absent;
-        read_object!(map, { "kind" => kind, "apiVersion" => api_version, "request" => request });
-        Ok(Some(Self {
-            kind: kind.value(),
-            api_version: api_version.value(),
-            request: request.value(),
-        }))
+impl<'a> Document<'a> {
+    fn read(body: &'a [u8]) -> Result<Lenient<Self>, NotJson> {
+        let mut json = Json::new(body);
+        let mut document = Self::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"kind" => document.kind = json.text()?.value(),
+                b"apiVersion" => document.api_version = json.text()?.value(),
+                b"request" => document.request = Request::read(json)?,
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        json.end()?;
+        Ok(match read {
+            Lenient::Value(()) => Lenient::Value(document),
+            Lenient::Absent | Lenient::Other => Lenient::Other,
+        })
     }
 }
 
+#[derive(Default)]
 struct Request<'a> {
     uid: Option<Cow<'a, str>>,
-    kind: Option<GroupKind<'a>>,
-    resource: Option<GroupResource<'a>>,
+    kind: Option<Group<'a>>,
+    resource: Option<Group<'a>>,
     subresource: Option<Cow<'a, str>>,
     namespace: Option<Cow<'a, str>>,
     operation: Option<Cow<'a, str>>,
     dry_run: bool,
-    // Boxed: a kilobyte each, which would be moved at each level that is read.
     object: Option<Box<PodView<'a>>>,
     old_object: Option<Box<PodView<'a>>>,
 }
 
-impl<'de> Read<'de> for Request<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut uid, mut subresource, mut namespace, mut operation) =
-            (Text::Absent, Text::Absent, Text::Absent, Text::Absent);
-        let mut kind: Lenient<GroupKind<'de>> = Lenient::Absent;
-        let mut resource: Lenient<GroupResource<'de>> = Lenient::Absent;
-        let mut dry_run: Lenient<bool> = Lenient::Absent;
-        let (mut object, mut old_object): (Lenient<Box<PodView<'de>>>, Lenient<Box<PodView<'de>>>) =
-            (Lenient::Absent, Lenient::Absent);
-        read_object!(map, {
-            "uid" => uid,
-            "kind" => kind,
-            "resource" => resource,
-            "subResource" => subresource,
-            "namespace" => namespace,
-            "operation" => operation,
-            "dryRun" => dry_run,
-            "object" => object,
-            "oldObject" => old_object,
-        });
-        Ok(Some(Self {
-            uid: uid.value(),
-            kind: kind.value(),
-            resource: resource.value(),
-            subresource: subresource.value(),
-            namespace: namespace.value(),
-            operation: operation.value(),
-            dry_run: dry_run.value().unwrap_or(false),
-            object: object.value(),
-            old_object: old_object.value(),
-        }))
+impl<'a> Request<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Option<Self>, NotJson> {
+        let mut request = Self::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"uid" => request.uid = json.text()?.value(),
+                b"kind" => request.kind = Group::read(json, b"kind")?,
+                b"resource" => request.resource = Group::read(json, b"resource")?,
+                b"subResource" => request.subresource = json.text()?.value(),
+                b"namespace" => request.namespace = json.text()?.value(),
+                b"operation" => request.operation = json.text()?.value(),
+                b"dryRun" => request.dry_run = json.boolean()?.value().unwrap_or(false),
+                b"object" => request.object = PodView::read(json)?.value(),
+                b"oldObject" => request.old_object = PodView::read(json)?.value(),
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(read.is_value().then_some(request))
     }
 }
 
-struct GroupKind<'a> {
-    group: Option<Cow<'a, str>>,
-    kind: Option<Cow<'a, str>>,
+/// A kind or a resource, and the API group that it is of.
+#[derive(Default)]
+struct Group<'a> {
+    group: Option<Cow<'a, [u8]>>,
+    member: Option<Cow<'a, [u8]>>,
 }
 
-impl<'de> Read<'de> for GroupKind<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut group, mut kind) = (Text::Absent, Text::Absent);
-        read_object!(map, { "group" => group, "kind" => kind });
-        Ok(Some(Self {
-            group: group.value(),
-            kind: kind.value(),
-        }))
+impl<'a> Group<'a> {
+    /// Its member is under the key `member`.
+    fn read(json: &mut Json<'a>, member: &[u8]) -> Result<Option<Self>, NotJson> {
+        let mut group = Self::default();
+        let read = json.object(|json, key| {
+            match &*key {
+                b"group" => group.group = json.bytes()?.value(),
+                key if key == member => group.member = json.bytes()?.value(),
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(read.is_value().then_some(group))
+    }
+
+    /// Whether it is this member of the core group.
+    fn is(&self, member: &str) -> bool {
+        self.group.as_deref().unwrap_or_default().is_empty() && self.member.as_deref() == Some(member.as_bytes())
     }
 }
 
-struct GroupResource<'a> {
-    group: Option<Cow<'a, str>>,
-    resource: Option<Cow<'a, str>>,
-}
-
-impl<'de> Read<'de> for GroupResource<'de> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut group, mut resource) = (Text::Absent, Text::Absent);
-        read_object!(map, { "group" => group, "resource" => resource });
-        Ok(Some(Self {
-            group: group.value(),
-            resource: resource.value(),
-        }))
-    }
+/// Says what is wrong in the words of a parser that stops to tell where.
+fn not_json(body: &[u8]) -> BadReview {
+    BadReview::NotJson(match serde_json::from_slice::<IgnoredAny>(body) {
+        Err(error) => error.to_string(),
+        Ok(_) => "a text in it has characters that are none".to_owned(),
+    })
 }

@@ -10,7 +10,10 @@
     reason = "whoever runs the tests is told what they found"
 )]
 
+mod chart;
 mod cli;
+mod cluster;
+mod image;
 mod mutated_reviews;
 mod readme;
 mod reference_conformance;

@@ -1,6 +1,7 @@
 //! What the modules share.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod serving;

@@ -9,6 +9,11 @@ use crate::document::source::Span;
 
 /// The first character that no YAML text may have (YAML 1.2.2, section 5.1), as a problem.
 pub(crate) fn unprintable(text: &str) -> Option<Problem> {
+    // No other byte begins one. All are looked at at once, where `any` would look at them one by one.
+    let may_begin_one = |byte| matches!(byte, 0..b' ' | 0x7f | 0xc2 | 0xef) & !matches!(byte, b'\t' | b'\n' | b'\r');
+    if !text.bytes().fold(false, |found, byte| found | may_begin_one(byte)) {
+        return None;
+    }
     let (at, character) = text.char_indices().find(|&(_, character)| {
         matches!(character,
             '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\x7f'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')

@@ -1,5 +1,9 @@
 //! The names that a template can give, as patterns: too many rather than too few.
 
+use std::borrow::Cow;
+
+use smallvec::{SmallVec, smallvec};
+
 use super::Source;
 use crate::policy::{
     pattern::{Segment, segments_intersect},
@@ -13,15 +17,21 @@ pub(super) type Names = Vec<Segment>;
 pub(super) fn names(template: &Template, source: &Source<'_>) -> Vec<Names> {
     let mut texts = vec![String::new()];
     for piece in template.pieces() {
-        let alternatives = alternatives(piece, source);
-        texts = texts
-            .iter()
-            .flat_map(|text| {
-                alternatives
-                    .iter()
-                    .map(|alternative| extended(text, piece, alternative))
-            })
-            .collect();
+        match &mut *alternatives(piece, source) {
+            // Nearly always.
+            [alternative] => texts.iter_mut().for_each(|text| extend(text, piece, alternative)),
+            alternatives => {
+                let extended = |text: &String| {
+                    let text = text.clone();
+                    alternatives.iter().map(move |alternative| {
+                        let mut text = text.clone();
+                        extend(&mut text, piece, alternative);
+                        text
+                    })
+                };
+                texts = texts.iter().flat_map(extended).collect();
+            }
+        }
         if texts.len() > MOST_TEXTS {
             return vec![vec![Segment::Literal(template.registry().into()), Segment::Deep]];
         }
@@ -66,57 +76,59 @@ pub(super) fn overlap(left: &[Segment], right: &[Segment]) -> bool {
 const MOST_TEXTS: usize = 32;
 
 /// What may stand in a piece's place, with `*` and `**` as in patterns.
-fn alternatives(piece: &Piece, source: &Source<'_>) -> Vec<String> {
-    let join = |segments: &[&Segment]| {
-        let texts: Vec<&str> = segments.iter().map(|segment| segment.as_str()).collect();
-        texts.join("/")
+fn alternatives<'a>(piece: &'a Piece, source: &'a Source<'_>) -> SmallVec<[Cow<'a, str>; 2]> {
+    let join = |segments: &[&'a Segment]| match segments {
+        [segment] => segment.as_str().into(),
+        _ => {
+            let texts: SmallVec<[&str; 8]> = segments.iter().map(|segment| segment.as_str()).collect();
+            texts.join("/").into()
+        }
     };
     let (name, namespace) = match source.repository.split_last() {
         Some((name, namespace)) => (*name, namespace),
         None => (&Segment::Deep, &[][..]),
     };
     match piece {
-        Piece::Literal(literal) => vec![literal.to_string()],
-        Piece::Variable(Variable::Registry) => vec![source.registry_text.to_owned()],
-        Piece::Variable(Variable::Repository) => vec![join(&source.repository)],
-        Piece::Variable(Variable::Name) if *name == Segment::Deep => vec!["*".to_owned()],
-        Piece::Variable(Variable::Name) => vec![name.as_str().to_owned()],
+        Piece::Literal(literal) => smallvec![(&**literal).into()],
+        Piece::Variable(Variable::Registry) => smallvec![source.registry_text.into()],
+        Piece::Variable(Variable::Repository) => smallvec![join(&source.repository)],
+        Piece::Variable(Variable::Name) if *name == Segment::Deep => smallvec!["*".into()],
+        Piece::Variable(Variable::Name) => smallvec![name.as_str().into()],
         // `x/**` has the namespace x, or one below it; `**` any or none.
         Piece::Variable(Variable::Namespace) if *name == Segment::Deep => {
-            vec![join(namespace), join(&source.repository)]
+            smallvec![join(namespace), join(&source.repository)]
         }
-        Piece::Variable(Variable::Namespace) => vec![join(namespace)],
-        Piece::Variable(Variable::Group(_)) => vec![String::new(), "**".to_owned()],
+        Piece::Variable(Variable::Namespace) => smallvec![join(namespace)],
+        Piece::Variable(Variable::Group(_)) => smallvec!["".into(), "**".into()],
     }
 }
 
 /// As in rendering, what is empty takes the slash behind it along.
-fn extended(text: &str, piece: &Piece, alternative: &str) -> String {
+fn extend(text: &mut String, piece: &Piece, alternative: &str) {
     match piece {
         Piece::Literal(_) if text.ends_with('/') => {
-            format!("{text}{}", alternative.strip_prefix('/').unwrap_or(alternative))
+            text.push_str(alternative.strip_prefix('/').unwrap_or(alternative));
         }
-        _ => format!("{text}{alternative}"),
+        _ => text.push_str(alternative),
     }
 }
 
 /// Into segments. A `**` beside other characters may be of one segment, with them, or of several, the first and last of which
 /// have them.
 fn divided(text: &str) -> Vec<Names> {
-    let mut all: Vec<Names> = vec![Vec::new()];
+    let slashes = text.bytes().filter(|byte| *byte == b'/').count();
+    let mut all: Vec<Names> = vec![Vec::with_capacity(slashes + 1)];
     for part in text.split('/') {
-        let ways: Vec<Names> = match (part.find("**"), part.rfind("**")) {
-            (Some(first), Some(last)) if part != "**" => {
-                let (before, after) = (segment(&part[..first + 1]), segment(&part[last + 1..]));
-                vec![
-                    vec![segment(part)],
-                    vec![before.clone(), after.clone()],
-                    vec![before, Segment::Deep, after],
-                ]
-            }
-            (Some(_), _) => vec![vec![Segment::Deep]],
-            (None, _) => vec![vec![segment(part)]],
+        let Some((first, last)) = stars(part).filter(|_| part != "**") else {
+            all.iter_mut().for_each(|names| names.push(segment(part)));
+            continue;
         };
+        let (before, after) = (segment(&part[..first + 1]), segment(&part[last + 1..]));
+        let ways = [
+            vec![segment(part)],
+            vec![before.clone(), after.clone()],
+            vec![before, Segment::Deep, after],
+        ];
         all = all
             .iter()
             .flat_map(|names| ways.iter().map(|way| [&names[..], way].concat()))
@@ -125,8 +137,19 @@ fn divided(text: &str) -> Vec<Names> {
     all
 }
 
-/// One segment, in which several `*` in a row are as good as one.
+/// Where the first `**` of a text is, and the last.
+fn stars(text: &str) -> Option<(usize, usize)> {
+    let pairs = text.as_bytes().windows(2);
+    let mut stars = pairs.enumerate().filter(|(_, pair)| pair == b"**").map(|(at, _)| at);
+    let first = stars.next()?;
+    Some((first, stars.last().unwrap_or(first)))
+}
+
+/// One segment, in which several `*` in a row are as good as one, or all of a `**`.
 fn segment(text: &str) -> Segment {
+    if text == "**" || stars(text).is_none() {
+        return Segment::parse(text);
+    }
     let mut text = text.to_owned();
     while text.contains("**") {
         text = text.replace("**", "*");

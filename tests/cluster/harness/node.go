@@ -151,6 +151,7 @@ func writeNodeConfig(c *config) error {
 		c.path("cni", "net.d", "10.conflist"): cniConfig(c),
 		c.path("kubelet.yaml"):                kubeletConfig(c),
 		c.path("resolv.conf"):                 "",
+		c.path("manifests", "README"):         "a Pod's manifest here, NAME.yaml, is a static Pod of the node\n",
 		c.path("registry.d", "README"):        "NAME/hosts.toml here says where containerd finds registry NAME\n",
 	} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
@@ -259,6 +260,7 @@ containerRuntimeEndpoint: unix://%[2]s
 podLogsDir: %[3]s/pods
 volumePluginDir: %[1]s/volume-plugins
 resolvConf: %[1]s/resolv.conf
+staticPodPath: %[1]s/manifests
 serializeImagePulls: false
 # Any machine will do: control groups of either version, no systemd, swap, a full disk.
 cgroupDriver: cgroupfs
