@@ -55,7 +55,7 @@ impl Patch {
         self.json
     }
 
-    fn operation(&mut self, op: &str, path: Pointer<'_>, value: Option<&dyn Fn(&mut Vec<u8>)>) {
+    fn operation(&mut self, op: &str, path: Pointer<'_>, value: Option<&WriteValue<'_>>) {
         let json = &mut self.json;
         if json.is_empty() {
             json.reserve(USUAL);
@@ -105,6 +105,9 @@ impl Pointer<'_> {
         }
     }
 }
+
+/// Writes an operation's value.
+type WriteValue<'v> = dyn Fn(&mut Vec<u8>) + 'v;
 
 /// The bytes that a patch of a few images has.
 const USUAL: usize = 2048;

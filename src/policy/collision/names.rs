@@ -142,7 +142,7 @@ fn stars(text: &str) -> Option<(usize, usize)> {
     let pairs = text.as_bytes().windows(2);
     let mut stars = pairs.enumerate().filter(|(_, pair)| pair == b"**").map(|(at, _)| at);
     let first = stars.next()?;
-    Some((first, stars.last().unwrap_or(first)))
+    Some((first, stars.next_back().unwrap_or(first)))
 }
 
 /// One segment, in which several `*` in a row are as good as one, or all of a `**`.
