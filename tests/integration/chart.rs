@@ -362,7 +362,9 @@ fn notes_say_what_will_be_rewritten() {
     }
     assert!(notes("pull-through", "tools").contains("give Waypost a namespace of its own"));
     // `helm install` without a namespace: Pods beside it are what it is for.
-    assert!(notes("pull-through", "default").contains("Never asked for: namespaces kube-system, and Waypost's own Pods.\n"));
+    assert!(
+        notes("pull-through", "default").contains("Never asked for: namespaces kube-system, and Waypost's own Pods.\n")
+    );
 }
 
 /// What Helm prints at the end of an installation with the values of a fixture.
