@@ -5,6 +5,7 @@ mod output;
 
 pub mod check;
 pub mod completions;
+pub mod controller;
 pub mod explain;
 pub mod reference;
 pub mod review;
@@ -12,6 +13,7 @@ pub mod rewrite;
 pub mod schema;
 pub mod serve;
 pub mod test;
+pub mod webhook;
 pub mod webhook_config;
 
 use std::path::PathBuf;
@@ -30,8 +32,8 @@ pub use output::{FINDINGS, Invalid, USAGE, stderr_colour, stdout_colour, write_s
 /// Decides which registry each image of a Pod is pulled from.
 ///
 /// Waypost is an admission webhook for Kubernetes. Rules, in files of the directory `policies.d`, say which images are
-/// pulled from another registry; `waypost serve` answers the API server by them at the moment a Pod is created, and the
-/// other commands show, without a cluster, what it would answer.
+/// pulled from another registry; `waypost serve` answers the API server by them at the moment a Pod is created, or, in a
+/// cluster, `waypost webhook` with `waypost controller` beside it; the other commands show, without a cluster, what it would answer.
 ///
 /// The configuration is `waypost.yaml` in the working directory or the file given with --config, then environment
 /// variables (WAYPOST_LOG__LEVEL is the key `log.level`), then flags.
@@ -81,6 +83,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Serve(serve::Args),
+    Webhook(webhook::Args),
+    Controller(controller::Args),
     Review(review::Args),
     Rewrite(rewrite::Args),
     Explain(explain::Args),
@@ -108,6 +112,17 @@ impl Cli {
                 let config = load(&args.flags())?;
                 telemetry::init(&config.log)?;
                 serve::run(config)
+            }
+            Command::Webhook(args) => {
+                args.policies.check()?;
+                let config = load(&args.flags())?;
+                telemetry::init(&config.log)?;
+                webhook::run(config)
+            }
+            Command::Controller(args) => {
+                let config = load(&args.flags())?;
+                telemetry::init(&config.log)?;
+                controller::run(config)
             }
             Command::Review(args) => {
                 args.policies.check()?;

@@ -1,6 +1,8 @@
-//! The Kubernetes API as a client: how it is reached, and what is watched there.
+//! The Kubernetes API as a client: how it is reached, what is watched there, which of several processes works, Waypost's own objects.
 
 mod access;
+pub mod election;
 pub mod namespaces;
+pub mod objects;
 
 pub use self::access::{Access, AccessError, ApiServer, explain};

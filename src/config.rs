@@ -40,6 +40,10 @@ pub struct Config {
     pub opt_out: OptOut,
     /// `cluster`: the Kubernetes cluster that asks.
     pub cluster: Cluster,
+    /// `controller`: the one of several that works.
+    pub controller: Controller,
+    /// `certificates`: those of the webhook in a cluster.
+    pub certificates: Certificates,
     /// `log`: what is logged.
     pub log: Log,
 }
@@ -132,8 +136,34 @@ pub struct OptOut {
 /// `cluster`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// The kubeconfig of the cluster whose namespaces are watched; none to watch none.
+    /// How the cluster is reached; without it `serve` asks none, and in a Pod the Pod's own is meant.
     pub kubeconfig: Option<PathBuf>,
+    /// The namespace of Waypost itself; without it, that of the Pod or of the kubeconfig.
+    pub namespace: Option<String>,
+}
+
+/// `controller`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// The name of the Lease, and of the Deployment that owns what is made.
+    pub name: String,
+    /// How long a controller that is not heard of counts as the one that works.
+    pub lease: Duration,
+}
+
+/// `certificates`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificates {
+    /// The Secret with the serving certificate that the controller keeps; none where somebody else does.
+    pub secret: Option<String>,
+    /// The Service that it is for.
+    pub service: Option<String>,
+    /// The MutatingWebhookConfiguration that must trust it.
+    pub webhook_configuration: Option<String>,
+    /// How long a serving certificate is valid.
+    pub leaf_lifetime: Duration,
+    /// How long an authority is valid.
+    pub ca_lifetime: Duration,
 }
 
 /// `log`

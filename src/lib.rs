@@ -13,11 +13,12 @@
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
+//! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | `std` |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
-//! | [`tls`] | the serving certificate: made, checked, re-read | rustls, rcgen |
-//! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces | kube |
+//! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
+//! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces, the Lease, Waypost's own objects | kube |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -35,6 +36,7 @@ pub mod manifest;
 pub mod policy;
 pub mod reference;
 pub mod review;
+pub mod rotation;
 pub mod snapshot;
 
 #[cfg(feature = "server")]

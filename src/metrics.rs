@@ -3,6 +3,7 @@
 //! Recording takes no lock that could wait: the counters of reviews are resolved when the struct is made, those of
 //! images when a thread first needs them. Only a scrape and a first use touch the locks inside of the registry.
 
+mod controller;
 mod images;
 mod process;
 
@@ -14,6 +15,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 use process::Process;
 

@@ -2,11 +2,15 @@
 //!
 //! A directory holds `tls.crt` (the leaf first, then its intermediates), `tls.key` (PKCS #8, PKCS #1 or SEC 1) and
 //! `ca.crt`, as a mounted `kubernetes.io/tls` Secret does. [`ensure_local`] makes one where there is none; [`Tls`] loads
-//! it, serves it, and loads it again when it is told to, keeping what works when the new one does not.
+//! it, serves it, and loads it again when it is told to, keeping what works when the new one does not. In a cluster the controller makes it, with an
+//! [`authority`] of its own.
 //!
 //! A reload builds a whole new `ServerConfig` instead of swapping the certificate inside of one: the client CA comes
 //! with it, and sessions that were made under the old CA cannot be resumed under the new one.
 
+pub mod authority;
+
+mod dial;
 mod load;
 mod local;
 
@@ -18,6 +22,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 
+pub use dial::{Dialled, dial};
 use load::Loaded;
 pub use local::{Local, ensure_local};
 
@@ -152,6 +157,11 @@ impl Tls {
     /// The configuration for a new connection. Takes no lock.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
+    }
+
+    /// The chain that is served, PEM as the file has it.
+    pub fn chain(&self) -> Arc<[u8]> {
+        self.current.load().chain.clone()
     }
 
     /// When the certificate that is served expires.

@@ -161,6 +161,11 @@ impl Certificate {
         })
     }
 
+    /// What is served, for whoever has to know.
+    pub(super) fn tls(&self) -> Arc<Tls> {
+        self.tls.clone()
+    }
+
     /// Gives each connection the configuration of the moment.
     pub(super) fn configs(&self) -> TlsConfigs {
         let tls = self.tls.clone();

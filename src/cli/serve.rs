@@ -111,8 +111,13 @@ impl Args {
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: Config) -> anyhow::Result<ExitCode> {
+    until_told(app::serve(config))
+}
+
+/// Runs a process that serves to its end.
+pub(super) fn until_told(serving: impl Future<Output = Result<(), ServeError>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match runtime.block_on(app::serve(config)) {
+    match runtime.block_on(serving) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ServeError::Policies(diagnostics)) => Err(Invalid(diagnostics).into()),
         Err(ServeError::Other(error)) => Err(error),

@@ -56,6 +56,46 @@ fn flags_set_keys() {
 }
 
 #[test]
+fn flags_of_what_runs_in_a_cluster_set_keys() {
+    let rows = [
+        ("webhook --webhook-listen 1.1.1.1:1", "server.webhook.listen"),
+        ("webhook --admin-listen 1.1.1.1:1", "server.admin.listen"),
+        ("webhook --tls-dir x", "tls.dir"),
+        (
+            "webhook --webhook-configuration x",
+            "certificates.webhook_configuration",
+        ),
+        ("webhook --kubeconfig x", "cluster.kubeconfig"),
+        ("webhook --policies x", "policies.dir"),
+        ("webhook --log-level debug", "log.level"),
+        ("webhook --log-format json", "log.format"),
+        ("controller --name x", "controller.name"),
+        ("controller --namespace x", "cluster.namespace"),
+        ("controller --certificate-secret x", "certificates.secret"),
+        ("controller --service x", "certificates.service"),
+        (
+            "controller --webhook-configuration x",
+            "certificates.webhook_configuration",
+        ),
+        ("controller --admin-listen 1.1.1.1:1", "server.admin.listen"),
+        ("controller --kubeconfig x", "cluster.kubeconfig"),
+        ("controller --log-level debug", "log.level"),
+        ("controller --log-format json", "log.format"),
+    ];
+    for (line, key) in rows {
+        let flags = match parse(&format!("waypost {line}")).unwrap().command {
+            Command::Webhook(args) => args.flags(),
+            Command::Controller(args) => args.flags(),
+            other => panic!("{other:?}"),
+        };
+        let words: Vec<_> = line.split(' ').collect();
+        let [set] = &*flags.settings else { panic!("{line}") };
+        assert_eq!((set.flag, set.key, &*set.value), (words[1], key, words[2]));
+        Config::from_layers(None, [], &flags).unwrap_or_else(|problems| panic!("{line}: {problems:?}"));
+    }
+}
+
+#[test]
 fn presets_have_names_and_values() {
     let flags = serve_flags("waypost serve --preset a --preset b,host=h,x=y=z");
     let preset = |name: &str, values: &[(&str, &str)]| Preset {

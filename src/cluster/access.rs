@@ -37,6 +37,8 @@ pub struct ApiServer {
     pub client: Client,
     /// The server's address, as logs name it.
     pub url: String,
+    /// The Pod's own namespace, or that of the kubeconfig's context.
+    pub namespace: String,
 }
 
 /// Why no API server can be asked: what is wrong, and what to do about it.
@@ -102,7 +104,8 @@ impl Access {
             )));
         }
         let client = client(&config).map_err(|error| self.unusable(chain(&error)))?;
-        Ok(ApiServer { client, url })
+        let namespace = config.default_namespace;
+        Ok(ApiServer { client, url, namespace })
     }
 
     fn unusable(&self, why: String) -> AccessError {

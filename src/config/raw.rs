@@ -28,6 +28,10 @@ pub struct Raw {
     pub opt_out: OptOut,
     /// The Kubernetes cluster that asks.
     pub cluster: Cluster,
+    /// The controller.
+    pub controller: Controller,
+    /// The certificates of the webhook in a cluster.
+    pub certificates: Certificates,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -182,9 +186,45 @@ pub struct OptOut {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// A kubeconfig; with it, `serve` watches the labels of namespaces at the API server of its current context. Variable:
-    /// `WAYPOST_CLUSTER__KUBECONFIG`.
+    /// A kubeconfig; with it, `serve` watches the labels of namespaces at the API server of its current context. `webhook` and
+    /// `controller` are Pods with a ServiceAccount where there is none. Variable: `WAYPOST_CLUSTER__KUBECONFIG`.
     pub kubeconfig: Option<String>,
+    /// The namespace of Waypost itself. Without it, the Pod's own, or the one of the kubeconfig's context. Variable:
+    /// `WAYPOST_CLUSTER__NAMESPACE`.
+    pub namespace: Option<String>,
+}
+
+/// The controller.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Controller {
+    /// The name of its Lease, and of its Deployment, which owns what it makes. Variable: `WAYPOST_CONTROLLER__NAME`.
+    pub name: String,
+    /// How long a controller that is not heard of counts as the one that works. Variable: `WAYPOST_CONTROLLER__LEASE`.
+    #[schemars(extend("examples" = ["15s"]))]
+    pub lease: String,
+}
+
+/// The certificates of the webhook in a cluster.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificates {
+    /// The Secret in which `controller` keeps the serving certificate; the authority's key is in another one, whose name has
+    /// `-ca` at its end. Without it, certificates are made by somebody else. Variable: `WAYPOST_CERTIFICATES__SECRET`.
+    pub secret: Option<String>,
+    /// The Service that they are for. Variable: `WAYPOST_CERTIFICATES__SERVICE`.
+    pub service: Option<String>,
+    /// The MutatingWebhookConfiguration whose `caBundle` `controller` keeps, and without which `webhook` does not become ready.
+    /// Variable: `WAYPOST_CERTIFICATES__WEBHOOK_CONFIGURATION`.
+    pub webhook_configuration: Option<String>,
+    /// How long a serving certificate is valid; it is renewed after two thirds of that. Variable:
+    /// `WAYPOST_CERTIFICATES__LEAF_LIFETIME`.
+    #[schemars(extend("examples" = ["2160h"]))]
+    pub leaf_lifetime: String,
+    /// How long an authority is valid; it is replaced after two thirds of that. Variable:
+    /// `WAYPOST_CERTIFICATES__CA_LIFETIME`.
+    #[schemars(extend("examples" = ["87600h"]))]
+    pub ca_lifetime: String,
 }
 
 /// What is logged, and how.
@@ -297,6 +337,27 @@ impl Default for Pull {
             secret: "waypost-pull".to_owned(),
             secrets: Vec::new(),
             inject: true,
+        }
+    }
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Self {
+            name: "waypost-controller".to_owned(),
+            lease: "15s".to_owned(),
+        }
+    }
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            service: None,
+            webhook_configuration: None,
+            leaf_lifetime: "2160h".to_owned(),
+            ca_lifetime: "87600h".to_owned(),
         }
     }
 }

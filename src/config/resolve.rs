@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::layers::{Flags, Layers};
 use super::raw::{self, Raw};
-use super::{Cluster, Config, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store, Tls, Webhook};
+use super::{
+    Certificates, Cluster, Config, Controller, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store,
+    Tls, Webhook,
+};
 use crate::document::{Diagnostic, Path, Problem};
 
 pub(super) fn resolve(mut layers: Layers, flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
@@ -39,6 +42,8 @@ impl Resolver {
             pull,
             opt_out,
             cluster,
+            controller,
+            certificates,
             log,
         } = raw;
         let listeners = [
@@ -71,10 +76,16 @@ impl Resolver {
         }
         let store_path = self.path("store.path", store.path);
         let kubeconfig = cluster.kubeconfig.map(|path| self.path("cluster.kubeconfig", path));
-        self.secret_name(key("pull.secret"), &pull.secret);
+        self.object_name(key("pull.secret"), "a Secret", &pull.secret);
         for (index, name) in pull.secrets.iter().enumerate() {
-            self.secret_name(key("pull.secrets").index(index), name);
+            self.object_name(key("pull.secrets").index(index), "a Secret", name);
         }
+        if let Some(namespace) = &cluster.namespace {
+            self.label(key("cluster.namespace"), "a namespace", namespace);
+        }
+        self.object_name(key("controller.name"), "a Lease", &controller.name);
+        let lease = self.at_least("controller.lease", &controller.lease, SHORTEST_LEASE);
+        let certificates = self.certificates(certificates);
         Some(Config {
             file,
             server: Server {
@@ -111,7 +122,13 @@ impl Resolver {
             },
             cluster: Cluster {
                 kubeconfig: kubeconfig.flatten(),
+                namespace: cluster.namespace,
             },
+            controller: Controller {
+                name: controller.name,
+                lease: lease?,
+            },
+            certificates: certificates?,
             log: Log {
                 level: log.level,
                 format: log.format,
@@ -182,6 +199,58 @@ impl Resolver {
         None
     }
 
+    /// A length of time that is long enough to do something in.
+    fn at_least(&mut self, name: &str, text: &str, least: Duration) -> Option<Duration> {
+        let duration = self.duration(name, text)?;
+        if duration < least {
+            let hint = format!("write `{}s` or more", least.as_secs());
+            self.bad(key(name), &format!("`{text}` is too short"), &hint);
+            return None;
+        }
+        Some(duration)
+    }
+
+    fn certificates(&mut self, written: raw::Certificates) -> Option<Certificates> {
+        let raw::Certificates {
+            secret,
+            service,
+            webhook_configuration,
+            leaf_lifetime,
+            ca_lifetime,
+        } = written;
+        let leaf = self.at_least("certificates.leaf_lifetime", &leaf_lifetime, SHORTEST_LEAF);
+        let ca = self.at_least("certificates.ca_lifetime", &ca_lifetime, SHORTEST_LEAF);
+        if let (Some(leaf), Some(ca)) = (leaf, ca)
+            && ca < leaf
+        {
+            self.bad(
+                key("certificates.ca_lifetime"),
+                "an authority that ends before the certificates that it issues",
+                "give it several times the length of `certificates.leaf_lifetime`",
+            );
+        }
+        if let Some(name) = &secret {
+            self.object_name(key("certificates.secret"), "a Secret", name);
+        }
+        if let Some(name) = &service {
+            self.label(key("certificates.service"), "a Service", name);
+        }
+        if let Some(name) = &webhook_configuration {
+            self.object_name(
+                key("certificates.webhook_configuration"),
+                "a MutatingWebhookConfiguration",
+                name,
+            );
+        }
+        Some(Certificates {
+            secret,
+            service,
+            webhook_configuration,
+            leaf_lifetime: leaf?,
+            ca_lifetime: ca?,
+        })
+    }
+
     fn path(&mut self, name: &str, text: String) -> Option<PathBuf> {
         if text.is_empty() {
             self.bad(key(name), "an empty path", "leave the key out for its default");
@@ -224,15 +293,18 @@ impl Resolver {
     }
 
     /// The name of a Secret is a DNS subdomain (RFC 1123), as for most objects of Kubernetes.
-    fn secret_name(&mut self, path: Path, name: &str) {
-        let label = |label: &str| {
-            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
-        };
-        if name.len() > 253 || !name.split('.').all(label) {
-            let message = format!("`{name}` cannot be the name of a Secret");
-            let hint = "names of Secrets have lower-case letters, digits, `-` and `.`, at most 253 of them";
-            self.bad(path, &message, hint);
+    fn object_name(&mut self, path: Path, kind: &str, name: &str) {
+        if name.len() > 253 || !name.split('.').all(is_label) {
+            let hint = format!("the name of {kind} has lower-case letters, digits, `-` and `.`, at most 253 of them");
+            self.bad(path, &format!("`{name}` cannot be the name of {kind}"), &hint);
+        }
+    }
+
+    /// That of a namespace or a Service is a part of names in the DNS.
+    fn label(&mut self, path: Path, kind: &str, name: &str) {
+        if name.len() > 63 || !is_label(name) {
+            let hint = format!("the name of {kind} has lower-case letters, digits and `-`, at most 63 of them");
+            self.bad(path, &format!("`{name}` cannot be the name of {kind}"), &hint);
         }
     }
 
@@ -242,6 +314,17 @@ impl Resolver {
     }
 }
 
+fn is_label(label: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+}
+
 fn key(name: &str) -> Path {
     name.split('.').fold(Path::root(), |path, key| path.key(key))
 }
+
+/// Within less, an API server that is slow for a moment would cost a controller its Lease. Leases count in whole seconds.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// The kubelet takes up to a minute and a half to bring a renewed certificate to the replicas; less is for tests.
+const SHORTEST_LEAF: Duration = Duration::from_secs(10);

@@ -43,6 +43,8 @@ fn lines(config: &Config) -> Vec<String> {
         pull,
         opt_out,
         cluster,
+        controller,
+        certificates,
         log,
     } = config;
     let presets: Vec<_> = policies
@@ -70,12 +72,23 @@ fn lines(config: &Config) -> Vec<String> {
         format!("pull.inject {}", pull.inject),
         format!("opt_out.allowed {}", opt_out.allowed),
         format!("cluster.kubeconfig {:?}", cluster.kubeconfig),
+        format!("cluster.namespace {:?}", cluster.namespace),
+        format!("controller.name {}", controller.name),
+        format!("controller.lease {:?}", controller.lease),
+        format!("certificates.secret {:?}", certificates.secret),
+        format!("certificates.service {:?}", certificates.service),
+        format!(
+            "certificates.webhook_configuration {:?}",
+            certificates.webhook_configuration
+        ),
+        format!("certificates.leaf_lifetime {:?}", certificates.leaf_lifetime),
+        format!("certificates.ca_lifetime {:?}", certificates.ca_lifetime),
         format!("log.level {:?}", log.level),
         format!("log.format {:?}", log.format),
     ]
 }
 
-const DEFAULTS: [&str; 21] = [
+const DEFAULTS: [&str; 29] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -95,12 +108,20 @@ const DEFAULTS: [&str; 21] = [
     "pull.inject true",
     "opt_out.allowed true",
     "cluster.kubeconfig None",
+    "cluster.namespace None",
+    "controller.name waypost-controller",
+    "controller.lease 15s",
+    "certificates.secret None",
+    "certificates.service None",
+    "certificates.webhook_configuration None",
+    "certificates.leaf_lifetime 7776000s",
+    "certificates.ca_lifetime 315360000s",
     "log.level Info",
     "log.format Auto",
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 21] = [
+const KEYS: [(&str, &str, &str, &str); 29] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -125,6 +146,14 @@ const KEYS: [(&str, &str, &str, &str); 21] = [
     ("pull.inject", "false", "false", "false"),
     ("opt_out.allowed", "false", "false", "false"),
     ("cluster.kubeconfig", "k", "k", "Some(\"k\")"),
+    ("cluster.namespace", "n", "n", "Some(\"n\")"),
+    ("controller.name", "c", "c", "c"),
+    ("controller.lease", "3s", "3s", "3s"),
+    ("certificates.secret", "s.t", "s.t", "Some(\"s.t\")"),
+    ("certificates.service", "s", "s", "Some(\"s\")"),
+    ("certificates.webhook_configuration", "w", "w", "Some(\"w\")"),
+    ("certificates.leaf_lifetime", "90s", "90s", "90s"),
+    ("certificates.ca_lifetime", "9000h", "9000h", "32400000s"),
     ("log.level", "trace", "trace", "Trace"),
     ("log.format", "json", "json", "Json"),
 ];
@@ -434,6 +463,27 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "lower-case",
         ),
         ("pull: {secret: ''}", "invalid-value", "1:16", "", ""),
+        (
+            "cluster: {namespace: a.b}",
+            "invalid-value",
+            "1:22",
+            "`a.b` cannot be the name of a namespace",
+            "lower-case",
+        ),
+        (
+            "controller: {lease: 1s}",
+            "invalid-value",
+            "1:21",
+            "too short",
+            "`3s` or more",
+        ),
+        (
+            "certificates: {leaf_lifetime: 10h, ca_lifetime: 9h}",
+            "invalid-value",
+            "1:49",
+            "an authority that ends before",
+            "several times",
+        ),
         ("store: {kind: redb}", "unknown-value", "1:15", "", "`embedded`"),
         (
             "policies: {presets: [a, a]}",

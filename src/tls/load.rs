@@ -20,6 +20,8 @@ use super::{Source, TlsError, certificate, key};
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     pub(super) not_after: Timestamp,
+    /// The certificate's file.
+    pub(super) chain: Arc<[u8]>,
     /// Of the files that it was made of.
     pub(super) digest: u64,
 }
@@ -71,6 +73,7 @@ impl Files {
         Ok(Loaded {
             config: Arc::new(config),
             not_after: validity.not_after,
+            chain: self.certificate.as_slice().into(),
             digest: self.digest(),
         })
     }
@@ -98,15 +101,15 @@ impl Files {
 }
 
 /// When a certificate is valid; RFC 5280, section 4.1.2.5. Both ends are inclusive.
-struct Validity {
-    not_before: Timestamp,
-    not_after: Timestamp,
+pub(super) struct Validity {
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
 }
 
 impl Validity {
     /// Read with yasna, which rcgen brings anyway: rustls-webpki does not give the validity away, and x509-parser is
     /// eight more crates for two times.
-    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let seconds = yasna::parse_der(certificate, |reader| {
             reader.read_sequence(|reader| {
                 let validity = reader.next().read_sequence(|reader| {

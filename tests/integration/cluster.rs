@@ -1,6 +1,7 @@
 //! Waypost asked by a real API server. Tests on a real node, which need root, are in [`on_node`].
 
 mod changes;
+mod controller;
 mod messages;
 mod namespaces;
 mod on_node;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use waypost::admission::ReviewOutcome;
 use waypost::config::raw::Raw;
 use waypost::decide::Outcome;
-use waypost::metrics::{ImageKey, ImageLabels, Metrics};
+use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics};
 use waypost::review::Operation;
 
 use crate::support::program::{BINARY, Directory, finish};
@@ -104,11 +104,13 @@ fn the_metrics_are_all_there() {
         target: "",
         outcome: "",
     });
-    let text = metrics.render().unwrap();
+    let text = metrics.render().unwrap() + &ControllerMetrics::new().render().unwrap();
     let names = text
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
-    let names: Vec<&str> = names.filter(|name| name.starts_with("waypost_")).collect();
+    let mut names: Vec<&str> = names.filter(|name| name.starts_with("waypost_")).collect();
+    names.sort_unstable();
+    names.dedup();
     let mut listed = first_column("metrics");
     listed.sort_unstable();
     assert_eq!(listed, names);

@@ -97,6 +97,19 @@ impl Client {
         StreamOwned::new(connection, stream)
     }
 
+    /// The certificate, DER, that is served for this name, if it is one to trust.
+    pub(crate) fn certificate(&self, address: SocketAddr, name: &str) -> io::Result<Vec<u8>> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let config = self.tls.clone().unwrap();
+        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(connection.peer_certificates().unwrap()[0].to_vec())
+    }
+
     /// HTTP/2 has the authority in the request line, HTTP/1.1 in a header.
     fn uri(&self, address: SocketAddr, path: &str) -> String {
         match self.protocol {

@@ -1,4 +1,4 @@
-//! A `waypost serve` in the background, ended with the test whichever way that ends.
+//! A `waypost` that serves in the background, ended with the test whichever way that ends.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ impl Serving {
         Self::spawn(directory, command)
     }
 
-    /// The same with a command of one's own, which must serve.
+    /// The same with a command of one's own: `serve`, `webhook` or `controller`. The latter two may not be ready yet.
     pub(crate) fn spawn(directory: Directory, mut command: Command) -> Self {
         let log = File::create(directory.path().join(LOG)).unwrap();
         let child = command
@@ -42,10 +42,10 @@ impl Serving {
             webhook: nowhere,
             admin: nowhere,
         };
-        let ready = serving.event("ready:");
-        let address = |field: &str| ready[field].as_str().unwrap().parse().unwrap();
-        serving.webhook = address("webhook");
-        serving.admin = address("admin");
+        let started = serving.event("metrics and health at http://");
+        let address = |field: &str| Some(started[field].as_str()?.parse().unwrap());
+        serving.webhook = address("webhook").unwrap_or(nowhere);
+        serving.admin = address("admin").unwrap();
         serving
     }
 

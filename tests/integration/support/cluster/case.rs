@@ -163,6 +163,9 @@ pub(crate) fn path(namespace: &str, resource: &str) -> String {
     let group = match resource.split('/').next().unwrap() {
         "deployments" | "replicasets" | "statefulsets" | "daemonsets" => "apis/apps/v1",
         "jobs" | "cronjobs" => "apis/batch/v1",
+        "leases" => "apis/coordination.k8s.io/v1",
+        "endpointslices" => "apis/discovery.k8s.io/v1",
+        "roles" | "rolebindings" => "apis/rbac.authorization.k8s.io/v1",
         _ => "api/v1",
     };
     format!("/{group}/namespaces/{namespace}/{resource}")
@@ -194,4 +197,4 @@ pub(crate) fn images_of(pod: &Value) -> Vec<String> {
 pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// The label by which a test's webhooks know its namespaces.
-pub(super) const CASE: &str = "waypost.test/case";
+pub(crate) const CASE: &str = "waypost.test/case";

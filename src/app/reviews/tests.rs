@@ -12,7 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     document::Source,
-    policy::{Input, compile},
+    http::webhook,
+    policy::{Input, Settings, compile},
     snapshot,
 };
 

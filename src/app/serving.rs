@@ -1,0 +1,215 @@
+//! The processes that answer reviews: `serve`, which is everything in one, and `webhook`, which is a replica in a cluster.
+
+use std::{convert::Infallible, path::Path, sync::Arc};
+
+use anyhow::Context;
+
+use super::{
+    Reviews, ServeError, access,
+    banner::Banner,
+    namespaces::Namespaces,
+    policy_source,
+    ports::{self, cannot_listen},
+    reload,
+    trust::Trust,
+};
+use crate::{
+    cluster::Access,
+    config::{self, Config},
+    http::{
+        health::Health,
+        lifecycle::{self, Lifecycle},
+        server::{self, Server},
+        webhook::{self, Rejection},
+    },
+    metrics::Metrics,
+    telemetry, tls,
+};
+
+/// Serves everything in one process, until it is told to stop.
+///
+/// # Errors
+///
+/// When policies, certificates or addresses are not usable: before the webhook's port is open.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    run(config, Kind::Everything).await
+}
+
+/// Answers reviews in a cluster, as one of several replicas, until it is told to stop.
+///
+/// # Errors
+///
+/// As [`serve`]; also when there is no certificate, which is somebody else's to make, or no cluster.
+pub async fn webhook(config: Config) -> Result<(), ServeError> {
+    run(config, Kind::Replica).await
+}
+
+/// In what the two differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Makes its own certificate, and asks a cluster only where there is a kubeconfig.
+    Everything,
+    /// Is given its certificate, and belongs to a cluster.
+    Replica,
+}
+
+async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
+    let sources = policy_source(&config);
+    warn_of_keys_without_effect(&config);
+    // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
+    let Config {
+        file,
+        server:
+            config::Server {
+                webhook: webhook_config,
+                admin: admin_config,
+                api: _,
+            },
+        tls: tls_config,
+        policies: _,
+        pushes: _,
+        store: _,
+        pull: _,
+        opt_out: _,
+        cluster: config::Cluster {
+            kubeconfig,
+            namespace: _,
+        },
+        controller: _,
+        certificates:
+            config::Certificates {
+                secret: _,
+                service: _,
+                webhook_configuration,
+                leaf_lifetime: _,
+                ca_lifetime: _,
+            },
+        log,
+    } = config;
+    if let Some(file) = &file {
+        tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
+    }
+
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::default();
+    let lifecycle = Lifecycle::new(webhook_config.drain);
+    let signals = lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?;
+
+    let cluster = match kind {
+        Kind::Everything => kubeconfig.map(Access::Kubeconfig),
+        Kind::Replica => Some(access(kubeconfig)),
+    };
+    let policies =
+        reload::Policies::load(sources, cluster.is_some(), metrics.clone(), &health).map_err(ServeError::Policies)?;
+    let made = match kind {
+        Kind::Everything => Some(tls::ensure_local(
+            &tls_config.dir,
+            &[webhook_config.listen.ip().to_string()],
+        )?),
+        Kind::Replica => {
+            given(&tls_config.dir)?;
+            None
+        }
+    };
+    let serving = reload::Certificate::load(
+        tls::Source {
+            dir: tls_config.dir.clone(),
+            client_ca: webhook_config.client_ca,
+        },
+        metrics.clone(),
+        &health,
+    )?;
+    let namespaces = match &cluster {
+        Some(access) => Some(Namespaces::new(access.clone(), policies.current(), &health).await?),
+        None => None,
+    };
+    let trust = match (cluster, webhook_configuration) {
+        (Some(access), Some(name)) if kind == Kind::Replica => Some(Trust::new(access, name, serving.tls(), &health)),
+        _ => None,
+    };
+
+    let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()));
+    let rejected = {
+        let metrics = metrics.clone();
+        Arc::new(move |_: &Rejection| metrics.rejected())
+    };
+    let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
+    let admin = ports::admin(admin_config.listen, scrape, health, lifecycle.clone()).await?;
+    // Last: whoever reaches it gets decisions by the policies, never by none.
+    let router = webhook::router(reviews, rejected, webhook::Limits::default());
+    let webhook = Server::bind("webhook", webhook_config.listen, router, server::Limits::default())
+        .await
+        .map_err(|error| cannot_listen("server.webhook.listen", &error))?
+        .with_tls(serving.configs());
+    match made {
+        Some(certificate) => Banner {
+            certificate,
+            tls_dir: &tls_config.dir,
+            webhook: webhook.local_addr(),
+            admin: admin.local_addr(),
+        }
+        .print(!telemetry::is_json(&log)),
+        None => {
+            let (webhook, admin) = (webhook.local_addr(), admin.local_addr());
+            tracing::info!(%webhook, %admin, "serving: reviews at https://{webhook}/mutate, metrics and health at http://{admin}/");
+        }
+    }
+
+    tokio::select! {
+        (webhook, admin) = async { tokio::join!(webhook.run(lifecycle.clone()), admin.run(lifecycle.clone())) } => {
+            let cut = webhook.cut + admin.cut;
+            if cut > 0 {
+                tracing::warn!(connections = cut, "stopped, {cut} connections were cut off");
+            } else {
+                tracing::info!("stopped");
+            }
+            Ok(())
+        }
+        never = policies.watch() => match never {},
+        never = if_any(namespaces.map(Namespaces::watch)) => match never {},
+        never = if_any(trust.map(Trust::watch)) => match never {},
+        never = serving.watch() => match never {},
+        () = signals => Ok(()),
+    }
+}
+
+async fn if_any(task: Option<impl Future<Output = Infallible>>) -> Infallible {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever mounts the directory has to be told, not somebody who could make a certificate here.
+fn given(dir: &Path) -> anyhow::Result<()> {
+    let missing: Vec<_> = ["tls.crt", "tls.key"]
+        .into_iter()
+        .filter(|name| !dir.join(name).exists())
+        .collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "there is no {} in `{}`: `waypost webhook` is given its certificate, as a Secret that is mounted there, which `waypost controller`, \
+         cert-manager or you make; `tls.dir` says where it is looked for, and `waypost serve` makes one itself",
+        missing.join(" and no "),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Keys that are accepted already and do nothing in this version: whoever sets one is told.
+fn warn_of_keys_without_effect(config: &Config) {
+    let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
+        return;
+    };
+    for (key, set) in [
+        ("server.api.listen", config.server.api != default.server.api),
+        ("store.kind", config.store.kind != default.store.kind),
+        ("store.path", config.store.path != default.store.path),
+        ("pushes.pin", config.pushes.pin != default.pushes.pin),
+        ("pushes.verify", config.pushes.verify != default.pushes.verify),
+    ] {
+        if set {
+            tracing::warn!(key, "the key {key} has no effect in this version");
+        }
+    }
+}
