@@ -78,9 +78,31 @@ pull:
   secrets: {{ .Values.inject.pullSecrets | toJson }}
 opt_out:
   allowed: {{ .Values.optOut.allowed }}
+controller:
+  # Of its Deployment, which owns what it makes, and of its Lease.
+  name: {{ include "waypost.name" . }}-controller
+{{- with include "waypost.certificates" . }}
+certificates: {{- . | nindent 2 }}
+{{- end }}
 log:
   level: {{ .Values.log.level }}
   format: json
+{{- end }}
+
+{{/*
+Of waypost.yaml: with a Secret the controller looks after certificates; with a configuration a replica is ready only when the API server
+trusts it, which cannot be seen where that trusts everybody's authorities.
+*/}}
+{{- define "waypost.certificates" -}}
+{{- $name := include "waypost.name" . -}}
+{{- $mode := .Values.certificates.mode -}}
+{{- if eq $mode "selfManaged" -}}
+secret: {{ include "waypost.certificateSecret" . }}
+service: {{ $name }}
+webhook_configuration: {{ $name }}
+{{- else if or (eq $mode "certManager") .Values.certificates.provided.caBundle -}}
+webhook_configuration: {{ $name }}
+{{- end -}}
 {{- end }}
 
 {{/* The files of /policies, by name. Files are evaluated in the order of their names, and pullThrough comes last. */}}
