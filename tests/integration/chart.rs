@@ -7,14 +7,12 @@ mod documentation;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 use waypost::document::{Source, parse};
 
-use crate::support::program::{Directory, Finished, finish};
+use crate::support::helm::helm;
+use crate::support::program::{Directory, Finished};
 use crate::support::serving::authority;
 
 #[test]
@@ -470,34 +468,9 @@ fn yaml(name: &str, text: &str) -> Vec<Value> {
     documents.iter().map(|document| document.decode().unwrap()).collect()
 }
 
-/// Runs Helm, which finds none of its user's settings.
-fn helm(args: &[&str]) -> Finished {
-    let directory = Directory::new();
-    let mut command = Command::new(&*HELM);
-    command.args(args).env_clear().env("HOME", directory.path());
-    finish(command, b"")
-}
-
 fn read(name: &str) -> String {
     fs::read_to_string(format!("{CHART}/{name}")).unwrap()
 }
-
-/// Built once, by the harness of the test clusters; a test that quietly did nothing without it would prove nothing.
-static HELM: LazyLock<PathBuf> = LazyLock::new(|| {
-    if let Some(path) = std::env::var_os("WAYPOST_HELM") {
-        return path.into();
-    }
-    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster"));
-    build.args(["build", "helm"]);
-    let built = finish(build, b"");
-    assert_eq!(
-        built.code,
-        Some(0),
-        "Helm is needed for this test, and Go to build it (tests/cluster/README.md):\n{}",
-        built.stderr
-    );
-    PathBuf::from(built.out().trim()).join("helm")
-});
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/waypost");
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/chart");

@@ -262,6 +262,8 @@ volumePluginDir: %[1]s/volume-plugins
 resolvConf: %[1]s/resolv.conf
 staticPodPath: %[1]s/manifests
 serializeImagePulls: false
+# A mounted ConfigMap or Secret that changed is in its Pods after this instead of a minute.
+syncFrequency: 10s
 # Any machine will do: control groups of either version, no systemd, swap, a full disk.
 cgroupDriver: cgroupfs
 cgroupRoot: %[4]s

@@ -1,5 +1,7 @@
 //! On a real node: what is pulled by the kubelet, and runs. Needs root.
 
+mod installing;
+
 use serde_json::{Value, json};
 
 use super::{policy, through};

@@ -169,6 +169,11 @@ impl Cluster {
         &self.facts.protected_registry
     }
 
+    /// Where the programs of the cluster's own version are.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.facts.bin
+    }
+
     /// A program of the cluster's own version: `kubectl`, `crane`, `helm`.
     pub(crate) fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(self.facts.bin.join(name));

@@ -1,0 +1,229 @@
+//! The chart, installed by Helm from the image that `make image` makes, out of a registry.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use waypost::tls;
+
+use super::running;
+use crate::support::cluster::case::{Case, images_of, pod};
+use crate::support::cluster::{Cluster, Size};
+use crate::support::eventually;
+use crate::support::helm::helm_in;
+use crate::support::program::{Directory, Finished, finish};
+
+/// Installs, changes and removes the one release of a cluster.
+struct Helm<'a> {
+    case: &'a Case<'a>,
+    home: Directory,
+    image: [String; 2],
+}
+
+#[test]
+fn one_line_installs_it_an_upgrade_shows_without_a_restart_and_an_uninstall_leaves_nothing() {
+    // A cluster of its own: the API server asks it about everybody's Pods.
+    Cluster::with(Size::Node, &[]).unwrap().test("chart", |case| {
+        let registry = case.cluster.registry();
+        for mirror in ["one", "two"] {
+            let image = format!("{mirror}/docker.io/library/alpine:latest");
+            case.cluster.push(registry, &image, mirror);
+        }
+        let helm = Helm::new(case);
+        let pull_through = |mirror: &str| format!("pullThrough.registry={}/{mirror}", registry.host);
+
+        let said = helm.run(&[
+            "install",
+            "waypost",
+            CHART,
+            "--wait",
+            "--timeout=100s",
+            "--set",
+            &pull_through("one"),
+        ]);
+        assert!(
+            said.out().contains(&format!(
+                "Pods that are created from now on pull these images through {}/one",
+                registry.host
+            )),
+            "{}",
+            said.out()
+        );
+        let image = |mirror: &str| format!("{}/{mirror}/docker.io/library/alpine", registry.host);
+        case.kubectl(&["run", "t", "--image=alpine"]).exits(0);
+        let stored = running(case, "t");
+        let container = &stored["spec"]["containers"][0];
+        assert_eq!(
+            (&container["image"], &container["imagePullPolicy"]),
+            (&image("one").into(), &"Always".into())
+        );
+        assert_eq!(stored["metadata"]["annotations"]["image.waypost.dev/t"], "alpine");
+        // One that is started again and again, each time pulling.
+        let again = [
+            "run",
+            "again",
+            "--image=alpine",
+            "--command",
+            "--",
+            "/app",
+            "print",
+            "it",
+        ];
+        case.kubectl(&again).exits(0);
+
+        let replicas = helm.replicas();
+        assert_eq!(replicas.len(), 2);
+        helm.upgrade(&["--set", &pull_through("two")]);
+        becomes(case, &image("two"));
+        helm.run(&["rollback", "waypost", "1", "--wait", "--timeout=100s"]);
+        becomes(case, &image("one"));
+        assert_eq!(helm.replicas(), replicas, "no replica was restarted");
+        helm.run(&["test", "waypost", "--timeout=100s"]);
+
+        helm.run(&["uninstall", "waypost", "--wait", "--timeout=100s"]);
+        eventually("nothing of the release is left", || {
+            helm.leftovers().is_empty().then_some(())
+        });
+        case.accepts(&pod("afterwards", "alpine"));
+        let restarts = |pod: &Value| {
+            pod["status"]["containerStatuses"][0]["restartCount"]
+                .as_u64()
+                .unwrap_or_default()
+        };
+        let before = restarts(&case.admin.get(&case.path("pods/again")).unwrap());
+        case.once(
+            "a container that is started again after the uninstall",
+            "pods/again",
+            |pod| restarts(pod) > before,
+        );
+    });
+}
+
+#[test]
+fn a_certificate_that_is_provided_is_served_and_trusted() {
+    Cluster::with(Size::Node, &[]).unwrap().test("provided", |case| {
+        let files = Directory::new();
+        tls::ensure_local(files.path(), &["waypost.waypost.svc".to_owned()]).unwrap();
+        let file = |name: &str| files.path().join(name).display().to_string();
+        case.kubectl(&["create", "namespace", "waypost"]).exits(0);
+        let pair = [
+            format!("--cert={}", file("tls.crt")),
+            format!("--key={}", file("tls.key")),
+        ];
+        let secret = [
+            "--namespace=waypost",
+            "create",
+            "secret",
+            "tls",
+            "mine",
+            &pair[0],
+            &pair[1],
+        ];
+        case.kubectl(&secret).exits(0);
+        let authority = format!("certificates.provided.caBundle={}", file("ca.crt"));
+        Helm::new(case).run(&[
+            "install",
+            "waypost",
+            CHART,
+            "--namespace=waypost",
+            "--wait",
+            "--timeout=100s",
+            "--set=certificates.mode=provided,certificates.provided.secretName=mine,pullThrough.registry=mirror.test",
+            "--set-file",
+            &authority,
+        ]);
+        case.rewrites(&pod("p", "alpine"), &["mirror.test/docker.io/library/alpine"]);
+        // It is left alone: nobody but its owner renews it.
+        let secrets = case
+            .kubectl(&["--namespace=waypost", "get", "secrets", "--output=name"])
+            .exits(0);
+        assert!(!secrets.out().contains("waypost-certificate"), "{}", secrets.out());
+    });
+}
+
+impl<'a> Helm<'a> {
+    /// With the image in the cluster's registry.
+    fn new(case: &'a Case<'a>) -> Self {
+        let image = format!("{}/waypost:test", case.cluster.registry().host);
+        let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/image/build"));
+        build.env("IMAGE", &image).env("PUSH", "1");
+        let path = std::env::join_paths(
+            std::iter::once(case.cluster.programs().to_owned())
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        // Not captured: it may take minutes, and says what it does.
+        let built = build
+            .env("PATH", path.unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{build:?}");
+        let digest = String::from_utf8(built.stdout).unwrap();
+        Self {
+            case,
+            home: Directory::new(),
+            image: [
+                format!("--set=image.repository={}/waypost", case.cluster.registry().host),
+                format!("--set=image.digest={}", digest.trim()),
+            ],
+        }
+    }
+
+    /// Runs Helm, without its user's settings.
+    fn run(&self, args: &[&str]) -> Finished {
+        let mut command = helm_in(&self.home);
+        command.args(args).env("KUBECONFIG", self.case.cluster.kubeconfig());
+        if args[0] == "install" {
+            command.args(&self.image);
+        }
+        finish(command, b"").exits(0)
+    }
+
+    fn upgrade(&self, values: &[&str]) -> Finished {
+        let upgrade = [
+            "upgrade",
+            "waypost",
+            CHART,
+            "--reuse-values",
+            "--wait",
+            "--timeout=100s",
+        ];
+        self.run(&[&upgrade, values].concat())
+    }
+
+    /// The replicas of the webhook, with how often each was started again.
+    fn replicas(&self) -> BTreeMap<String, Value> {
+        let selector = "app.kubernetes.io/component=webhook";
+        let path = format!("/api/v1/namespaces/default/pods?labelSelector={selector}");
+        let pods = self.case.admin.get(&path).unwrap();
+        let pods = pods["items"].as_array().unwrap().iter();
+        pods.map(|pod| {
+            let restarts = pod["status"]["containerStatuses"][0]["restartCount"].clone();
+            (pod["metadata"]["name"].as_str().unwrap().to_owned(), restarts)
+        })
+        .collect()
+    }
+
+    /// What the release has in the cluster, made by Helm or by the controller.
+    fn leftovers(&self) -> String {
+        let kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings,priorityclasses,deployments,pods,services,\
+                     endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,poddisruptionbudgets,networkpolicies";
+        let found = self
+            .case
+            .kubectl(&["--namespace=default", "get", kinds, "--output=name"])
+            .exits(0);
+        let ours = found.out().lines().filter(|name| name.contains("waypost"));
+        ours.map(|name| format!("{name}\n")).collect()
+    }
+}
+
+/// Waits until Pods get this image.
+fn becomes(case: &Case<'_>, image: &str) {
+    eventually(image, || {
+        let asked = case.dry_run(&pod("asked", "alpine")).ok()?;
+        (images_of(&asked) == [image]).then_some(())
+    });
+}
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/waypost");
