@@ -21,6 +21,28 @@ fn helm_finds_nothing_to_complain_of() {
 }
 
 #[test]
+fn there_is_an_example_that_works_for_each_way_to_a_certificate() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/examples");
+    let mut modes = Vec::new();
+    for example in fs::read_dir(examples).unwrap() {
+        let path = example.unwrap().path().display().to_string();
+        let args = [
+            "--values",
+            &path,
+            "--set",
+            "certificates.provided.caBundle=-----BEGIN CERTIFICATE-----",
+        ]
+        .map(str::to_owned);
+        let rendered = template("waypost", &args).exits(0);
+        assert!(rendered.out().contains("kind: MutatingWebhookConfiguration"), "{path}");
+        let values = yaml(&path, &fs::read_to_string(&path).unwrap()).remove(0);
+        modes.push(string(&values["certificates"]["mode"]));
+    }
+    modes.sort();
+    assert_eq!(modes, ["certManager", "provided", "selfManaged"]);
+}
+
+#[test]
 fn chart_and_program_have_one_version() {
     let chart = yaml("Chart.yaml", &read("Chart.yaml")).remove(0);
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
