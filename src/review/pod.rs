@@ -6,6 +6,7 @@ use serde::de::{MapAccess, SeqAccess};
 use smallvec::SmallVec;
 
 use super::lenient::{Key, Lenient, Read, read_object};
+use super::owner::{Owner, Owners};
 use crate::policy::Labels;
 
 /// The fields of a Pod that matter here, borrowed from the review. Absent, null and of the wrong type are all told apart.
@@ -17,6 +18,8 @@ pub struct PodView<'a> {
     pub labels: StrMap<'a>,
     /// `metadata.annotations`.
     pub annotations: Annotations<'a>,
+    /// The controller among `metadata.ownerReferences`.
+    pub owner: Option<Owner<'a>>,
     /// `spec.imagePullSecrets`.
     pub pull_secrets: PullSecrets<'a>,
     /// Every place that has an image.
@@ -187,6 +190,7 @@ impl<'de> Read<'de> for PodView<'de> {
             namespace: metadata.namespace,
             labels: metadata.labels,
             annotations: metadata.annotations,
+            owner: metadata.owner,
             pull_secrets: spec.pull_secrets,
             slots,
             has_metadata,
@@ -200,6 +204,7 @@ struct Metadata<'a> {
     namespace: Option<Cow<'a, str>>,
     labels: StrMap<'a>,
     annotations: Annotations<'a>,
+    owner: Option<Owner<'a>>,
 }
 
 impl<'de> Read<'de> for Metadata<'de> {
@@ -207,10 +212,17 @@ impl<'de> Read<'de> for Metadata<'de> {
         let mut namespace: Lenient<Cow<'de, str>> = Lenient::Absent;
         let mut labels: Lenient<StrMap<'de>> = Lenient::Absent;
         let mut annotations: Lenient<Annotations<'de>> = Lenient::Absent;
-        read_object!(map, { "namespace" => namespace, "labels" => labels, "annotations" => annotations });
+        let mut owners: Lenient<Owners<'de>> = Lenient::Absent;
+        read_object!(map, {
+            "namespace" => namespace,
+            "labels" => labels,
+            "annotations" => annotations,
+            "ownerReferences" => owners,
+        });
         Ok(Some(Self {
             namespace: namespace.value(),
             labels: labels.value().unwrap_or_default(),
+            owner: owners.value().and_then(|owners| owners.controller),
             annotations: match annotations {
                 Lenient::Value(annotations) => annotations,
                 Lenient::Absent => Annotations::default(),
