@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     decide::{Outcome, Would},
-    review::{Answer, BadReview, ImageSlot, Operation, PodView, Review, SlotKind, parse, uid_of},
+    review::{Answer, BadReview, ImageSlot, Operation, Owner, PodView, Review, SlotKind, parse, uid_of},
     snapshot::Snapshot,
 };
 
@@ -35,6 +35,21 @@ pub trait Observer {
     fn image(&self, snapshot: &Snapshot, image: ImageEvent);
     /// One review was answered.
     fn review(&self, operation: Operation, outcome: ReviewOutcome, elapsed: Duration);
+    /// Somebody who does not see the answer should know of it. Most do not tell.
+    fn notice(&self, _: Notice<'_>) {}
+}
+
+/// What the owner of a Pod should know: who behind a Deployment asked for its Pods is not who is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'r> {
+    /// The Pod's namespace.
+    pub namespace: &'r str,
+    /// The Pod's controller.
+    pub owner: &'r Owner<'r>,
+    /// Whether the Pod is refused; otherwise somebody is warned.
+    pub refused: bool,
+    /// Of what, in the words of the answer.
+    pub text: &'r str,
 }
 
 /// An image that was decided on.
@@ -191,6 +206,23 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
     }
     if judge.is_mirror() {
         return answer;
+    }
+    // What is only tried out leaves nothing behind.
+    if let Some(owner) = pod.owner.as_ref().filter(|_| !review.dry_run) {
+        let refused = !denials.is_empty();
+        if refused || !answer.warnings.is_empty() {
+            let text = if refused {
+                denials.join("; ")
+            } else {
+                answer.warnings.join("; ")
+            };
+            observer.notice(Notice {
+                namespace: &review.namespace,
+                owner,
+                refused,
+                text: &text,
+            });
+        }
     }
     if decided && !judge.knows_namespace() {
         answer.warn(format_args!(

@@ -4,6 +4,7 @@ mod banner;
 mod certificates;
 mod controller;
 mod current;
+mod events;
 mod namespaces;
 mod ports;
 mod reload;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use self::{
     controller::controller,
     current::Current,
+    events::Events,
     reviews::Reviews,
     serving::{serve, webhook},
 };
@@ -65,6 +67,15 @@ fn settings(config: &Config) -> Settings {
 /// How the cluster is reached that a process is part of: as the Pod that it is, unless a kubeconfig is given.
 fn access(kubeconfig: Option<std::path::PathBuf>) -> Access {
     kubeconfig.map_or(Access::InCluster, Access::Kubeconfig)
+}
+
+/// The Pod's name, and something of this process's own: a container that starts again is another one.
+fn identity() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}_{random:016x}", host.trim())
 }
 
 /// How often files are looked at for changes. The kubelet needs up to a minute to update a mounted ConfigMap; a second more is nothing.

@@ -2,6 +2,7 @@
 
 mod access;
 pub mod election;
+pub mod events;
 pub mod namespaces;
 pub mod objects;
 

@@ -31,6 +31,7 @@ pub struct Metrics {
     policy_generation: IntGauge,
     policy_reload_failures: IntCounter,
     certificate_expiry: IntGauge,
+    events: [IntCounter; EventResult::ALL.len()],
     process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
@@ -47,6 +48,16 @@ impl Metrics {
                 &["operation", "outcome"],
             ),
         );
+        let events = register(
+            &registry,
+            IntCounterVec::new(
+                Opts::new(
+                    "waypost_events_total",
+                    "Events for the owners of Pods that were refused or warned of, by what became of them.",
+                ),
+                &["result"],
+            ),
+        );
         let build = register(
             &registry,
             IntGaugeVec::new(
@@ -59,6 +70,7 @@ impl Metrics {
             reviews: Operation::ALL.map(|operation| {
                 Outcome::ALL.map(|outcome| reviews.with_label_values(&[operation.as_str(), outcome.as_str()]))
             }),
+            events: EventResult::ALL.map(|result| events.with_label_values(&[result.as_str()])),
             review_duration: register(
                 &registry,
                 Histogram::with_opts(
@@ -138,6 +150,11 @@ impl Metrics {
         self.certificate_expiry.set(not_after.as_second());
     }
 
+    /// Counts an Event.
+    pub fn event(&self, result: EventResult) {
+        self.events[result as usize].inc();
+    }
+
     /// Everything in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
@@ -152,6 +169,32 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What became of an Event. The list is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventResult {
+    /// The API server has it.
+    Created,
+    /// The owner was told already, or enough.
+    Repeated,
+    /// There were too many at once.
+    Dropped,
+    /// The API server did not take it.
+    Failed,
+}
+
+impl EventResult {
+    const ALL: [Self; 4] = [Self::Created, Self::Repeated, Self::Dropped, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Repeated => "repeated",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
     }
 }
 

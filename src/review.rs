@@ -5,12 +5,14 @@
 //! bytes; written are JSON Patch operations on just those.
 
 mod json;
+mod owner;
 mod patch;
 mod pod;
 mod wire;
 
 pub(crate) use self::pod::{MIRROR, RULES};
 pub use self::{
+    owner::Owner,
     patch::{Patch, Pointer},
     pod::{Annotations, ImageSlot, PodView, PullSecrets, SlotKind, StrMap},
     wire::{Answer, BadReview, Operation, Review, parse, uid_of},

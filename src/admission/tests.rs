@@ -1,4 +1,5 @@
 mod namespaces;
+mod notices;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 

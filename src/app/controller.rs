@@ -1,6 +1,6 @@
 //! The controller: one of several, by a Lease, does what must be done once in a cluster.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::sleep;
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     access,
     certificates::{self, Kept},
-    ports,
+    identity, ports,
 };
 use crate::{
     cluster::{
@@ -200,15 +200,6 @@ fn kept(certificates: config::Certificates) -> anyhow::Result<Option<Kept>> {
         leaf_lifetime,
         ca_lifetime,
     }))
-}
-
-/// The Pod's name, and something of this process's own: a container that starts again is another one.
-fn identity() -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    let random = RandomState::new().build_hasher().finish();
-    format!("{}_{random:016x}", host.trim())
 }
 
 const AGAIN: Duration = Duration::from_secs(2);

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Current;
+use super::{Current, Events};
 use crate::{
-    admission::{self, ImageEvent, Observer, ReviewOutcome, UnknownNamespace},
+    admission::{self, ImageEvent, Notice, Observer, ReviewOutcome, UnknownNamespace},
     decide::Outcome,
     http::webhook::{Rejection, Reviewed, Reviewer},
     metrics::{ImageKey, ImageLabels, Metrics},
@@ -13,16 +13,28 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Answers reviews by the snapshot of the moment, and counts them: what `serve` puts behind [`webhook::router`].
+/// Answers reviews by the snapshot of the moment, and counts them: what is put behind [`http::webhook::router`](crate::http::webhook::router).
 pub struct Reviews {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
+    events: Option<Events>,
 }
 
 impl Reviews {
     /// Whoever holds `current` may change the snapshot at any time; a review is answered by one of them from end to end.
     pub fn new(current: Arc<Current>, metrics: Arc<Metrics>) -> Self {
-        Self { current, metrics }
+        Self {
+            current,
+            metrics,
+            events: None,
+        }
+    }
+
+    /// The same, and owners of Pods are told what they should know.
+    #[must_use]
+    pub fn telling(mut self, events: Option<Events>) -> Self {
+        self.events = events;
+        self
     }
 
     /// `create namespace && create pod`: what the watch on namespaces is about to tell is waited for.
@@ -70,6 +82,12 @@ impl Observer for Reviews {
             ?elapsed,
             "a review was answered"
         );
+    }
+
+    fn notice(&self, notice: Notice<'_>) {
+        if let Some(events) = &self.events {
+            events.leave(notice);
+        }
     }
 }
 

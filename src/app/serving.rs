@@ -7,6 +7,8 @@ use anyhow::Context;
 use super::{
     Reviews, ServeError, access,
     banner::Banner,
+    events::{self, Teller},
+    identity,
     namespaces::Namespaces,
     policy_source,
     ports::{self, cannot_listen},
@@ -123,12 +125,19 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         Some(access) => Some(Namespaces::new(access.clone(), policies.current(), &health).await?),
         None => None,
     };
+    let (events, teller) = match &cluster {
+        Some(access) if kind == Kind::Replica => {
+            let (events, teller) = events::events(access.clone(), identity(), metrics.clone());
+            (Some(events), Some(teller))
+        }
+        _ => (None, None),
+    };
     let trust = match (cluster, webhook_configuration) {
         (Some(access), Some(name)) if kind == Kind::Replica => Some(Trust::new(access, name, serving.tls(), &health)),
         _ => None,
     };
 
-    let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()));
+    let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()).telling(events));
     let rejected = {
         let metrics = metrics.clone();
         Arc::new(move |_: &Rejection| metrics.rejected())
@@ -168,6 +177,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         never = policies.watch() => match never {},
         never = if_any(namespaces.map(Namespaces::watch)) => match never {},
         never = if_any(trust.map(Trust::watch)) => match never {},
+        never = if_any(teller.map(Teller::run)) => match never {},
         never = serving.watch() => match never {},
         () = signals => Ok(()),
     }

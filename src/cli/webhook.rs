@@ -19,7 +19,10 @@ use crate::config::{Config, Flags};
 /// /readyz says that it is ready when the policies are compiled, the certificate is loaded, the namespaces are listed and, with
 /// --webhook-configuration, the API server was seen to trust the certificate.
 ///
-/// It takes the rights to get, list and watch namespaces, and to get that one MutatingWebhookConfiguration.
+/// The owners of Pods, such as ReplicaSets, are told by Events what was denied or warned of.
+///
+/// It takes the rights to get, list and watch namespaces, to create Events (events.k8s.io), and to get that one
+/// MutatingWebhookConfiguration.
 ///
 /// SIGTERM and Ctrl-C end it after the requests in flight.
 #[derive(Clone, Debug, Default, clap::Args)]

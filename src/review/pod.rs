@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::json::{Json, Lenient, NotJson, utf8};
+use super::owner::Owner;
 use crate::policy::Labels;
 
 /// The fields of a Pod that matter here, borrowed from the review. Absent, null and of the wrong type are all told apart.
@@ -16,6 +17,8 @@ pub struct PodView<'a> {
     pub labels: StrMap<'a>,
     /// `metadata.annotations`.
     pub annotations: Annotations<'a>,
+    /// The controller among `metadata.ownerReferences`.
+    pub owner: Option<Owner<'a>>,
     /// `spec.imagePullSecrets`.
     pub pull_secrets: PullSecrets<'a>,
     /// Every place that has an image.
@@ -174,12 +177,13 @@ impl<'a> PodView<'a> {
     }
 
     fn read_metadata(&mut self, json: &mut Json<'a>) -> Result<(), NotJson> {
-        (self.namespace, self.labels, self.annotations) = Default::default();
+        (self.namespace, self.labels, self.annotations, self.owner) = Default::default();
         let read = json.object(|json, key| {
             match &*key {
                 b"namespace" => self.namespace = json.text()?.value(),
                 b"labels" => self.labels = StrMap::read(json)?,
                 b"annotations" => self.annotations = Annotations::read(json)?,
+                b"ownerReferences" => self.owner = Owner::read(json)?,
                 _ => json.skip()?,
             }
             Ok(())

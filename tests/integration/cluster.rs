@@ -5,6 +5,7 @@ mod controller;
 mod messages;
 mod namespaces;
 mod on_node;
+mod owners;
 mod webhooks;
 mod workloads;
 

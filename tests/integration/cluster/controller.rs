@@ -17,7 +17,7 @@ use crate::support::program::Directory;
 use crate::support::serving::Serving;
 
 /// What the chart puts around a controller, in the namespace of a test.
-struct Release<'a> {
+pub(super) struct Release<'a> {
     case: &'a Case<'a>,
     /// Of the configuration and of the cluster's roles: they belong to no namespace.
     name: String,
@@ -29,10 +29,10 @@ const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebh
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 impl<'a> Release<'a> {
-    fn new(case: &'a Case<'a>) -> Self {
+    pub(super) fn new(case: &'a Case<'a>) -> Self {
         let release = Self {
             case,
-            name: format!("waypost-{}", case.namespace),
+            name: format!("waypost-release-{}", case.namespace),
         };
         release.register();
         release
@@ -126,15 +126,21 @@ impl<'a> Release<'a> {
         Serving::spawn(directory, command)
     }
 
-    /// A replica whose certificate is mounted by the test, as a kubelet does it, and which is an endpoint of the Service.
-    fn replica(&self) -> Replica<'_> {
-        let directory = Directory::new();
+    /// A kubeconfig with the rights of a replica.
+    pub(super) fn webhook_kubeconfig(&self, directory: &Directory) {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get"]},
         ]);
-        self.kubeconfig(&directory, "webhook", &json!([]), &global);
+        self.kubeconfig(directory, "webhook", &json!([]), &global);
+    }
+
+    /// A replica whose certificate is mounted by the test, as a kubelet does it, and which is an endpoint of the Service.
+    fn replica(&self) -> Replica<'_> {
+        let directory = Directory::new();
+        self.webhook_kubeconfig(&directory);
         directory.write("policies.d/test.yaml", through("mirror.test"));
         mount(&directory, &self.secret());
         let address = SocketAddr::new(own_address(), 0).to_string();

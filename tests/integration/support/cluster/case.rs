@@ -164,6 +164,7 @@ pub(crate) fn path(namespace: &str, resource: &str) -> String {
         "deployments" | "replicasets" | "statefulsets" | "daemonsets" => "apis/apps/v1",
         "jobs" | "cronjobs" => "apis/batch/v1",
         "leases" => "apis/coordination.k8s.io/v1",
+        "events" => "apis/events.k8s.io/v1",
         "endpointslices" => "apis/discovery.k8s.io/v1",
         "roles" | "rolebindings" => "apis/rbac.authorization.k8s.io/v1",
         _ => "api/v1",

@@ -66,7 +66,8 @@ impl Deref for Webhook<'_> {
 }
 
 impl<'a> Registration<'a> {
-    fn of(case: &'a Case<'a>, serving: &Serving, args: &[&str]) -> Self {
+    /// Registers what serves, with more arguments to `webhook-config`.
+    pub(crate) fn of(case: &'a Case<'a>, serving: &Serving, args: &[&str]) -> Self {
         let url = format!("https://{}/mutate", serving.webhook);
         let printed = serving
             .directory()
