@@ -13,7 +13,7 @@
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
-//! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | `std` |
+//! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
