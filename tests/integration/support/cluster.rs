@@ -85,7 +85,7 @@ impl Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{count}", std::process::id());
-        let logs = logs().join(&name);
+        let logs = kept().join(&name);
         let mut command = Command::new(PROGRAM);
         command.args(["up", "--attached", "--name", &name]).args(match size {
             Size::ControlPlane => ["--size", "control-plane", "--registries"].as_slice(),
@@ -169,12 +169,7 @@ impl Cluster {
         &self.facts.protected_registry
     }
 
-    /// Where the programs of the cluster's own version are.
-    pub(crate) fn programs(&self) -> &Path {
-        &self.facts.bin
-    }
-
-    /// A program of the cluster's own version: `kubectl`, `crane`, `helm`.
+    /// A program of the cluster's own version: `kubectl`, `crane`.
     pub(crate) fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(self.facts.bin.join(name));
         command.env("KUBECONFIG", self.kubeconfig());
@@ -227,22 +222,22 @@ impl Drop for Cluster {
 
 type Slot = OnceLock<Result<Cluster, String>>;
 
-/// Where the clusters of this process keep their logs. Those of a run are kept until the next one.
-fn logs() -> PathBuf {
+/// Where things are kept until the next run: the logs of clusters, and what is put into them. Names are `WHAT-PID…`.
+pub(crate) fn kept() -> PathBuf {
     static OLD: OnceLock<()> = OnceLock::new();
-    let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster-logs");
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clusters");
     OLD.get_or_init(|| {
-        for old in fs::read_dir(&logs).into_iter().flatten().flatten() {
+        for old in fs::read_dir(&kept).into_iter().flatten().flatten() {
             let name = old.file_name();
             let mut parts = name.to_str().unwrap_or_default().split('-');
             let pid = parts.nth(1).unwrap_or_default();
             if !Path::new("/proc").join(pid).exists() {
                 // Somebody else may be at it.
-                let _ = fs::remove_dir_all(old.path());
+                let _ = fs::remove_dir_all(old.path()).or_else(|_| fs::remove_file(old.path()));
             }
         }
     });
-    logs
+    kept
 }
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");

@@ -1,14 +1,16 @@
 //! The chart, installed by Helm from the image that `make image` makes, out of a registry.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use waypost::tls;
 
 use super::running;
 use crate::support::cluster::case::{Case, images_of, pod};
-use crate::support::cluster::{Cluster, Size};
+use crate::support::cluster::{Cluster, Size, kept};
 use crate::support::eventually;
 use crate::support::helm::helm_in;
 use crate::support::program::{Directory, Finished, finish};
@@ -144,28 +146,16 @@ fn a_certificate_that_is_provided_is_served_and_trusted() {
 impl<'a> Helm<'a> {
     /// With the image in the cluster's registry.
     fn new(case: &'a Case<'a>) -> Self {
-        let image = format!("{}/waypost:test", case.cluster.registry().host);
-        let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/image/build"));
-        build.env("IMAGE", &image).env("PUSH", "1");
-        let path = std::env::join_paths(
-            std::iter::once(case.cluster.programs().to_owned())
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-        );
-        // Not captured: it may take minutes, and says what it does.
-        let built = build
-            .env("PATH", path.unwrap())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{build:?}");
-        let digest = String::from_utf8(built.stdout).unwrap();
+        let image = format!("{}/waypost", case.cluster.registry().host);
+        let mut push = case.cluster.tool("crane");
+        push.args(["push", IMAGE.layout.to_str().unwrap(), &format!("{image}:test")]);
+        finish(push, b"").exits(0);
         Self {
             case,
             home: Directory::new(),
             image: [
-                format!("--set=image.repository={}/waypost", case.cluster.registry().host),
-                format!("--set=image.digest={}", digest.trim()),
+                format!("--set=image.repository={image}"),
+                format!("--set=image.digest={}", IMAGE.digest),
             ],
         }
     }
@@ -217,6 +207,27 @@ impl<'a> Helm<'a> {
         ours.map(|name| format!("{name}\n")).collect()
     }
 }
+
+/// What `make image` makes.
+struct Image {
+    layout: PathBuf,
+    digest: String,
+}
+
+/// Made once for all tests, from the sources as they are.
+static IMAGE: LazyLock<Image> = LazyLock::new(|| {
+    let layout = kept().join(format!("image-{}-layout", std::process::id()));
+    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/image/build"));
+    // Not captured: it may take minutes, and says what it does.
+    let build = build
+        .env("OUT", &layout)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let built = build.output().unwrap();
+    assert!(built.status.success(), "image/build failed");
+    let digest = String::from_utf8(built.stdout).unwrap().trim().to_owned();
+    Image { layout, digest }
+});
 
 /// Waits until Pods get this image.
 fn becomes(case: &Case<'_>, image: &str) {
