@@ -78,7 +78,13 @@ async fn main() -> Result<()> {
             _ => "MutatingAdmissionPolicy, in process",
         };
         let of = |quantile: usize| spread(row.iter().map(|round| round[quantile]));
-        let more = |quantile: usize| spread(row.iter().zip(&rows[0]).map(|(round, none)| round[quantile] - none[quantile]));
+        let more = |quantile: usize| {
+            spread(
+                row.iter()
+                    .zip(&rows[0])
+                    .map(|(round, none)| round[quantile] - none[quantile]),
+            )
+        };
         println!("| {name} | {} | {} | {} | {} |", of(0), more(0), of(1), more(1));
     }
     Ok(())
@@ -105,13 +111,31 @@ fn install(waypost: &Path, dir: &Path) -> Result<Process> {
     fs::write(tls.join("tls.key"), own.signing_key.serialize_pem())?;
     fs::create_dir(dir.join("policies"))?;
     fs::write(dir.join("policies/mirror.yaml"), POLICY)?;
-    let node = kubectl(&["get", "node", "--output=jsonpath={.items[0].status.addresses[0].address}"], "")?;
+    let node = kubectl(
+        &[
+            "get",
+            "node",
+            "--output=jsonpath={.items[0].status.addresses[0].address}",
+        ],
+        "",
+    )?;
     let mut serve = Command::new(waypost);
-    serve.current_dir(dir).arg("serve").args(["--kubeconfig", &env::var("KUBECONFIG")?]);
-    serve.args(["--webhook-listen", &format!("{node}:8443"), "--admin-listen", "127.0.0.1:0"]);
+    serve
+        .current_dir(dir)
+        .arg("serve")
+        .args(["--kubeconfig", &env::var("KUBECONFIG")?]);
+    serve.args([
+        "--webhook-listen",
+        &format!("{node}:8443"),
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
     serve.arg("--tls-dir").arg(&tls).args(["--policies", "policies"]);
     let log = dir.join("serve.log");
-    let serve = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
+    let serve = serve
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log)?);
     let process = Process(serve.spawn()?);
 
     kubectl(&["apply", "--filename=-"], &SETUP.replace("NODE", &node))?;
@@ -159,7 +183,10 @@ struct Client {
 impl Client {
     async fn connect() -> Result<Self> {
         let dir = PathBuf::from(env::var("WAYPOST_CLUSTER_DIR").context(USAGE)?);
-        let server = kubectl(&["config", "view", "--output=jsonpath={.clusters[0].cluster.server}"], "")?;
+        let server = kubectl(
+            &["config", "view", "--output=jsonpath={.clusters[0].cluster.server}"],
+            "",
+        )?;
         let host = server.trim_start_matches("https://").to_owned();
         let address: SocketAddr = host.parse()?;
         let mut roots = RootCertStore::empty();
@@ -212,7 +239,10 @@ impl Client {
                     .flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten())
                     .filter_map(|container| container["image"].as_str())
                     .collect();
-                let rewritten = images.iter().filter(|image| image.starts_with("mirror.test/docker.io/")).count();
+                let rewritten = images
+                    .iter()
+                    .filter(|image| image.starts_with("mirror.test/docker.io/"))
+                    .count();
                 if rewritten == if look == "nobody" { 0 } else { images.len() } {
                     return Ok(());
                 }
