@@ -1,7 +1,9 @@
 //! What a review costs: the parts of the benchmark. How to run it is in README.md.
 
+pub mod api;
 pub mod core;
 pub mod load;
 pub mod rules;
 pub mod server;
+pub mod soak;
 pub mod table;

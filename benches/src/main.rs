@@ -1,9 +1,11 @@
 //! `make bench`: the floor against `waypost serve`, in one run, the core alone, and what the creation of a Pod takes longer.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -19,14 +21,15 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --latency] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --latency | --soak] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --latency       the creation of a Pod alone: a real API server, as root
+  --soak          whether Pods are rewritten whatever happens to Waypost: a real node, as root; six minutes
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
-  --waypost PATH  this binary instead of one built now from this checkout
+  --waypost PATH  this binary instead of one built now from this checkout; with --soak a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
 const FEW: usize = 10;
@@ -35,6 +38,7 @@ const MANY: usize = 10_000;
 struct Options {
     core: bool,
     latency: bool,
+    soak: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -44,6 +48,9 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::of(env::args().skip(1))?;
+    if options.soak {
+        return soak(&options);
+    }
     let reviews: Vec<Vec<u8>> = options.reviews.iter().map(fs::read).collect::<Result<_, _>>()?;
     let bytes: usize = reviews.iter().map(Vec::len).sum();
     eprintln!(
@@ -74,22 +81,50 @@ async fn main() -> Result<()> {
 
 /// What the creation of a Pod takes longer, on a cluster of its own.
 fn latency(waypost: &Path, rounds: usize) -> Result<()> {
-    let cluster = checkout().join("tests/cluster/cluster");
-    let preflight = Command::new(&cluster).args(["preflight", "--install"]).status()?;
+    let pods = if rounds > 1 { 300 } else { 30 };
+    let mut command = Command::new(sibling("latency")?);
+    command.arg(waypost).args([rounds.to_string(), pods.to_string()]);
+    on_a_node("the creation of a Pod", &command)
+}
+
+/// Whether anybody notices what happens to Waypost, installed on a cluster of its own. Whatever takes the Internet is done before.
+fn soak(options: &Options) -> Result<()> {
+    build_in(Path::new(env!("CARGO_MANIFEST_DIR")), "--bins")?;
+    let dir = tempfile::tempdir()?;
+    let layout = dir.path().join("image");
+    let mut image = builder(checkout().join("image/build"));
+    image.env("OUT", &layout).env_remove("PUSH").stdout(Stdio::null());
+    if let Some(waypost) = &options.waypost {
+        image.env("BINARY", waypost);
+    }
+    ensure!(image.status()?.success(), "{image:?} failed");
+    let helm = Command::new(cluster()).args(["build", "helm"]).output()?;
+    ensure!(helm.status.success(), "{}", String::from_utf8_lossy(&helm.stderr));
+    let helm = Path::new(String::from_utf8(helm.stdout)?.trim()).join("helm");
+    let mut command = Command::new(sibling("soak")?);
+    command.arg(layout).arg(helm).arg(checkout().join("charts/waypost"));
+    command.arg(if options.rounds > 1 { "15" } else { "3" });
+    on_a_node("Pods, whatever happens", &command)
+}
+
+/// Runs a command in a cluster of its own, where this machine can have one with a node.
+fn on_a_node(what: &str, command: &Command) -> Result<()> {
+    let preflight = Command::new(cluster()).args(["preflight", "--install"]).status()?;
     if !preflight.success() {
-        eprintln!("the creation of Pods is NOT measured: it takes a node");
+        eprintln!("NOT measured, for it takes a node: {what}");
         return Ok(());
     }
-    eprintln!("the creation of a Pod");
-    let pods = if rounds > 1 { 300 } else { 30 };
-    let status = Command::new(&cluster)
-        .args(["run", "--size=node", "--"])
-        .arg(sibling("latency")?)
-        .arg(waypost)
-        .args([rounds.to_string(), pods.to_string()])
-        .status()?;
-    ensure!(status.success(), "{} failed", cluster.display());
+    eprintln!("{what}");
+    let mut run = Command::new(cluster());
+    run.args(["run", "--size=node", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    ensure!(run.status()?.success(), "{} failed", cluster().display());
     Ok(())
+}
+
+fn cluster() -> PathBuf {
+    checkout().join("tests/cluster/cluster")
 }
 
 impl Options {
@@ -97,6 +132,7 @@ impl Options {
         let mut options = Self {
             core: false,
             latency: false,
+            soak: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -107,6 +143,7 @@ impl Options {
             match &*argument {
                 "--core" => options.core = true,
                 "--latency" => options.latency = true,
+                "--soak" => options.soak = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
@@ -276,29 +313,33 @@ fn core(paths: &[PathBuf], reviews: &[Vec<u8>]) -> Result<String> {
 
 /// Builds what is measured, with the same profile, and gives the path of `waypost`.
 fn build(given: Option<&Path>) -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = |dir: &Path, what: &str| {
-        let mut command = Command::new(&cargo);
-        command.args(["build", "--release", "--quiet", what]).current_dir(dir);
-        // What `cargo run` says of this package would make ring's build script, and all that depends on it, run again.
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("CARGO_PKG_") || name.to_string_lossy().starts_with("CARGO_MANIFEST_")
-            {
-                command.env_remove(name);
-            }
-        }
-        eprintln!("building {what} in {}", dir.display());
-        let status = command.status()?;
-        ensure!(status.success(), "{command:?} failed");
-        anyhow::Ok(())
-    };
-    build(Path::new(env!("CARGO_MANIFEST_DIR")), "--bins")?;
+    build_in(Path::new(env!("CARGO_MANIFEST_DIR")), "--bins")?;
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    build(&checkout(), "--bin=waypost")?;
+    build_in(&checkout(), "--bin=waypost")?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
     Ok(target.join("release/waypost"))
+}
+
+fn build_in(dir: &Path, what: &str) -> Result<()> {
+    let mut command = builder(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--release", "--quiet", what]).current_dir(dir);
+    eprintln!("building {what} in {}", dir.display());
+    let status = command.status()?;
+    ensure!(status.success(), "{command:?} failed");
+    Ok(())
+}
+
+/// A command that builds. What `cargo run` says of this package would make ring's build script, and all that depends on it, run again.
+fn builder(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name.to_string_lossy().starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn checkout() -> PathBuf {

@@ -4,30 +4,16 @@
 
 use std::{
     env, fs,
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{
-    Request,
-    client::conn::http1::{self, SendRequest},
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
-};
-use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use hyper::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use waypost_benches::api::{Access, Client, kubectl};
 
 const USAGE: &str = "usage: latency WAYPOST ROUNDS PODS    (inside of `tests/cluster/cluster run --`)";
 
@@ -43,7 +29,7 @@ async fn main() -> Result<()> {
     let (rounds, pods): (usize, usize) = (rounds.parse()?, pods.parse()?);
     let scratch = tempfile::tempdir()?;
     let _waypost = install(Path::new(waypost), scratch.path())?;
-    let mut client = Client::connect().await?;
+    let mut client = Pods::connect().await?;
     for look in LOOKS {
         client.wait_for(look).await?;
     }
@@ -151,16 +137,6 @@ fn install(waypost: &Path, dir: &Path) -> Result<Process> {
     Ok(process)
 }
 
-fn kubectl(arguments: &[&str], stdin: &str) -> Result<String> {
-    let mut command = Command::new("kubectl");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().context("kubectl: run this by `make bench`")?;
-    child.stdin.take().context("no stdin")?.write_all(stdin.as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{command:?} failed");
-    Ok(String::from_utf8(output.stdout)?)
-}
-
 /// Ends with this.
 struct Process(Child);
 
@@ -172,57 +148,25 @@ impl Drop for Process {
     }
 }
 
-/// One connection to the API server, as its administrator.
-struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
-    token: String,
+/// One connection to the API server, and the Pod that is created.
+struct Pods {
+    client: Client,
     pod: Bytes,
 }
 
-impl Client {
+impl Pods {
     async fn connect() -> Result<Self> {
-        let dir = PathBuf::from(env::var("WAYPOST_CLUSTER_DIR").context(USAGE)?);
-        let server = kubectl(
-            &["config", "view", "--output=jsonpath={.clusters[0].cluster.server}"],
-            "",
-        )?;
-        let host = server.trim_start_matches("https://").to_owned();
-        let address: SocketAddr = host.parse()?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(dir.join("pki/ca.crt"))? {
-            roots.add(certificate?)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(ServerName::from(address.ip()), stream)
-            .await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
         Ok(Self {
-            sender,
-            host,
-            token: format!("Bearer {}", fs::read_to_string(dir.join("admin.token"))?.trim()),
+            client: Access::of_cluster()?.connect().await?,
             pod: Bytes::from(pod().to_string()),
         })
     }
 
     /// Creates the Pod, by a dry run; how long that took, and what it would be.
     async fn create(&mut self, namespace: &str) -> Result<(Duration, Value)> {
-        let request = Request::post(format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"))
-            .header(HOST, &self.host)
-            .header(AUTHORIZATION, &self.token)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(self.pod.clone()))?;
+        let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
         let started = Instant::now();
-        let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let (status, body) = self.client.send(Method::POST, &path, self.pod.clone()).await?;
         let took = started.elapsed();
         ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
         Ok((took, serde_json::from_slice(&body)?))
