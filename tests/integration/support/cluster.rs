@@ -92,6 +92,10 @@ impl Cluster {
             Size::Node => &["--size", "node"],
         });
         command.arg("--logs").arg(&logs).args(options);
+        if std::env::var_os("K8S_MINOR").is_some() {
+            // Image volumes are there by default since 1.35.
+            command.arg("--arg=kube-apiserver=--feature-gates=ImageVolume=true");
+        }
         // Not captured by the test runner: a first build takes minutes, and says so.
         let mut keeper = command
             .stdin(Stdio::piped())
