@@ -193,6 +193,13 @@ impl Cluster {
         finish(command, b"").exits(0).out().trim().to_owned()
     }
 
+    /// Runs a program on the node, among its processes and files.
+    pub(crate) fn on_node(&self, args: &[&str]) -> Finished {
+        let mut command = Command::new(PROGRAM);
+        command.args(["exec", "--node", &self.facts.name, "--"]).args(args);
+        finish(command, b"")
+    }
+
     /// Kills a component, by its program's name; the cluster starts it again.
     pub(crate) fn kill(&self, component: &str) {
         let program = self.facts.bin.join(component);
