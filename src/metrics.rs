@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
@@ -58,14 +56,6 @@ impl Metrics {
                 &["result"],
             ),
         );
-        let build = register(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new("waypost_build_info", "1, with the version as a label."),
-                &["version"],
-            ),
-        );
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             reviews: Operation::ALL.map(|operation| {
                 Outcome::ALL.map(|outcome| reviews.with_label_values(&[operation.as_str(), outcome.as_str()]))

@@ -1,6 +1,6 @@
 //! What the controller counts.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::process::Process;
 use super::register;
@@ -17,14 +17,6 @@ impl ControllerMetrics {
     /// All metrics at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
-        let build = register(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new("waypost_build_info", "1, with the version as a label."),
-                &["version"],
-            ),
-        );
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let made = register(
             &registry,
             IntCounterVec::new(

@@ -5,7 +5,7 @@
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{Counter, Gauge, IntGauge, Registry};
+use prometheus::{Counter, Gauge, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::register;
 
@@ -23,7 +23,16 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// Registers them, and which program it is.
     pub(super) fn register(registry: &Registry) -> Self {
+        let build = register(
+            registry,
+            IntGaugeVec::new(
+                Opts::new("waypost_build_info", "1, with the version as a label."),
+                &["version"],
+            ),
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let gauge = |name: &str, help: &str| register(registry, IntGauge::new(name, help));
         Self {
             cpu: register(
