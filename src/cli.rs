@@ -26,7 +26,7 @@ use crate::config::{Config, Flags};
 use crate::policy::PolicySet;
 use crate::telemetry;
 
-pub use options::{ColorWhen, Label, PolicyArgs, PresetArgs};
+pub use options::{ColorWhen, Label, PolicyArgs, PresetArgs, ProcessArgs};
 pub use output::{FINDINGS, Invalid, USAGE, stderr_colour, stdout_colour, write_stdout};
 
 /// Decides which registry each image of a Pod is pulled from.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use super::options::set;
+use super::options::{ProcessArgs, set};
 use crate::app;
 use crate::config::{Config, Flags};
 
@@ -55,21 +55,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub webhook_configuration: Option<String>,
 
-    /// The address of metrics and health [default: 127.0.0.1:9090].
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub admin_listen: Option<String>,
-
     /// The cluster is the one that this kubeconfig's current context names [default: the one that the Pod is in].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<String>,
 
-    /// How much is logged [default: info].
-    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    pub log_level: Option<String>,
-
-    /// The form of the log [default: auto, which is text on a terminal and json elsewhere].
-    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
-    pub log_format: Option<String>,
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 impl Args {
@@ -82,10 +74,8 @@ impl Args {
             certificate_secret,
             service,
             webhook_configuration,
-            admin_listen,
             kubeconfig,
-            log_level,
-            log_format,
+            process,
         } = self;
         let mut flags = Flags::default();
         for (flag, key, value) in [
@@ -98,13 +88,11 @@ impl Args {
                 "certificates.webhook_configuration",
                 webhook_configuration,
             ),
-            ("--admin-listen", "server.admin.listen", admin_listen),
             ("--kubeconfig", "cluster.kubeconfig", kubeconfig),
-            ("--log-level", "log.level", log_level),
-            ("--log-format", "log.format", log_format),
         ] {
             set(&mut flags, flag, key, value.as_ref());
         }
+        process.set(&mut flags);
         flags
     }
 }

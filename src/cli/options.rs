@@ -54,6 +54,36 @@ pub struct PresetArgs {
     pub presets: Vec<Preset>,
 }
 
+/// What every process has that goes on until it is told to stop.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ProcessArgs {
+    /// The address of metrics and health [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+
+    /// How much is logged [default: info].
+    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub log_level: Option<String>,
+
+    /// The form of the log [default: auto, which is text on a terminal and json elsewhere].
+    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
+    pub log_format: Option<String>,
+}
+
+impl ProcessArgs {
+    /// Adds what they say about the configuration.
+    pub(super) fn set(&self, flags: &mut Flags) {
+        let Self {
+            admin_listen,
+            log_level,
+            log_format,
+        } = self;
+        set(flags, "--admin-listen", "server.admin.listen", admin_listen.as_ref());
+        set(flags, "--log-level", "log.level", log_level.as_ref());
+        set(flags, "--log-format", "log.format", log_format.as_ref());
+    }
+}
+
 impl PolicyArgs {
     /// Whether the directory that was named is there: that of the configuration may be absent.
     pub(super) fn check(&self) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use super::options::set;
+use super::options::{ProcessArgs, set};
 use super::{Invalid, PolicyArgs};
 use crate::app::{self, ServeError};
 use crate::config::{Config, Flags};
@@ -45,10 +45,6 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub webhook_listen: Option<String>,
 
-    /// The address of metrics and health [default: 127.0.0.1:9090].
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub admin_listen: Option<String>,
-
     /// The address of the REST API [default: 127.0.0.1:8444].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub api_listen: Option<String>,
@@ -61,13 +57,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<String>,
 
-    /// How much is logged [default: info].
-    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    pub log_level: Option<String>,
-
-    /// The form of the log [default: auto, which is text on a terminal and json elsewhere].
-    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
-    pub log_format: Option<String>,
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 impl Args {
@@ -77,31 +69,21 @@ impl Args {
         let Self {
             policies,
             webhook_listen,
-            admin_listen,
             api_listen,
             tls_dir,
             kubeconfig,
-            log_level,
-            log_format,
+            process,
         } = self;
         let mut flags = policies.flags();
-        set(
-            &mut flags,
-            "--webhook-listen",
-            "server.webhook.listen",
-            webhook_listen.as_ref(),
-        );
-        set(
-            &mut flags,
-            "--admin-listen",
-            "server.admin.listen",
-            admin_listen.as_ref(),
-        );
-        set(&mut flags, "--api-listen", "server.api.listen", api_listen.as_ref());
-        set(&mut flags, "--tls-dir", "tls.dir", tls_dir.as_ref());
-        set(&mut flags, "--kubeconfig", "cluster.kubeconfig", kubeconfig.as_ref());
-        set(&mut flags, "--log-level", "log.level", log_level.as_ref());
-        set(&mut flags, "--log-format", "log.format", log_format.as_ref());
+        for (flag, key, value) in [
+            ("--webhook-listen", "server.webhook.listen", webhook_listen),
+            ("--api-listen", "server.api.listen", api_listen),
+            ("--tls-dir", "tls.dir", tls_dir),
+            ("--kubeconfig", "cluster.kubeconfig", kubeconfig),
+        ] {
+            set(&mut flags, flag, key, value.as_ref());
+        }
+        process.set(&mut flags);
         flags
     }
 }

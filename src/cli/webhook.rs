@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use super::options::set;
+use super::options::{ProcessArgs, set};
 use super::{PolicyArgs, serve};
 use crate::app;
 use crate::config::{Config, Flags};
@@ -45,10 +45,6 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub webhook_listen: Option<String>,
 
-    /// The address of metrics and health [default: 127.0.0.1:9090].
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub admin_listen: Option<String>,
-
     /// The directory of tls.crt and tls.key [default: certs/local].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub tls_dir: Option<String>,
@@ -61,13 +57,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<String>,
 
-    /// How much is logged [default: info].
-    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    pub log_level: Option<String>,
-
-    /// The form of the log [default: auto, which is text on a terminal and json elsewhere].
-    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
-    pub log_format: Option<String>,
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 impl Args {
@@ -77,17 +69,14 @@ impl Args {
         let Self {
             policies,
             webhook_listen,
-            admin_listen,
             tls_dir,
             webhook_configuration,
             kubeconfig,
-            log_level,
-            log_format,
+            process,
         } = self;
         let mut flags = policies.flags();
         for (flag, key, value) in [
             ("--webhook-listen", "server.webhook.listen", webhook_listen),
-            ("--admin-listen", "server.admin.listen", admin_listen),
             ("--tls-dir", "tls.dir", tls_dir),
             (
                 "--webhook-configuration",
@@ -95,11 +84,10 @@ impl Args {
                 webhook_configuration,
             ),
             ("--kubeconfig", "cluster.kubeconfig", kubeconfig),
-            ("--log-level", "log.level", log_level),
-            ("--log-format", "log.format", log_format),
         ] {
             set(&mut flags, flag, key, value.as_ref());
         }
+        process.set(&mut flags);
         flags
     }
 }
