@@ -13,12 +13,14 @@
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
+//! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions | `reference`, `policy` |
 //! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces, the Lease, Waypost's own objects | kube |
+//! | [`store`] | where registries are kept | redb, kube |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -35,6 +37,7 @@ pub mod document;
 pub mod manifest;
 pub mod policy;
 pub mod reference;
+pub mod registry;
 pub mod review;
 pub mod rotation;
 pub mod snapshot;
@@ -53,6 +56,8 @@ pub mod http;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod policy_source;
+#[cfg(feature = "server")]
+pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
 #[cfg(feature = "server")]

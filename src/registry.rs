@@ -1,0 +1,200 @@
+//! Registries: where images are pulled from and pushed to, under which names, by whom.
+//!
+//! [`RegistrySpec`] is what an admin says of one, by REST, as an object or as a Helm value; [`Registry::parse`] makes a [`Registry`] of
+//! it or says everything that is wrong. A registry that exists is one that can be used; whether it answers is another matter.
+//! Credentials are apart from it, in [`credential`]: a registry may be shown to anybody who may see it.
+
+mod address;
+pub mod condition;
+pub mod credential;
+mod names;
+pub mod spec;
+
+pub use self::{
+    address::{Address, Endpoint, Host, Scheme},
+    condition::{Condition, ConditionKind, Status},
+    credential::{Credential, Credentials, Login, Password},
+    names::Names,
+    spec::{Location, NamesSpec, NamespacesSpec, RegistrySpec},
+};
+use crate::{
+    document::{Path, Problem},
+    policy::{Glob, LabelSelector, Labels},
+    reference::Reference,
+};
+
+/// A registry as Waypost uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// By what rules, pushes and commands name it: a DNS label, which never changes.
+    pub id: Box<str>,
+    /// The name that people are shown.
+    pub name: Box<str>,
+    /// How credentials for it are come by.
+    pub location: Location,
+    /// What references to its images begin with.
+    pub address: Address,
+    /// Where Waypost itself reaches it.
+    pub endpoint: Endpoint,
+    /// Under which names images are in it.
+    pub names: Names,
+    /// Whose Pods may pull from it.
+    pub namespaces: Admitted,
+}
+
+/// The namespaces whose Pods may use a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// By name; `*` stands for any characters. None: whatever the name.
+    pub names: Option<Vec<Glob>>,
+    /// By label. None: whatever the labels. Both must hold where both are given.
+    pub selector: Option<LabelSelector>,
+}
+
+impl Registry {
+    /// Understands what was written. `id` must be a DNS label: see [`id_problem`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, each with the path of the key in the object's `spec`.
+    pub fn parse(id: &str, spec: &RegistrySpec) -> Result<Self, Vec<Problem>> {
+        let RegistrySpec {
+            display_name,
+            location,
+            url,
+            endpoint,
+            plain_http,
+            ca_bundle,
+            names,
+            namespaces,
+            pull_credential: _,
+            push_credential: _,
+        } = spec;
+        let mut problems = Vec::new();
+        let (address, scheme) = match Address::parse(url.as_deref()) {
+            Ok(address) => address,
+            Err(problem) => {
+                problems.push(problem);
+                (Address::docker_hub(), None)
+            }
+        };
+        let endpoint = Endpoint::parse(&address, scheme, endpoint.as_deref(), *plain_http, ca_bundle.as_deref());
+        let endpoint = endpoint.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Endpoint::default_of(&address)
+        });
+        let names = Names::parse(&address, names.as_ref()).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Names::everything(&Address::docker_hub())
+        });
+        let namespaces = Admitted::parse(namespaces.as_ref(), &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            id: id.into(),
+            name: display_name.as_deref().unwrap_or(id).into(),
+            location: *location,
+            address,
+            endpoint,
+            names,
+            namespaces,
+        })
+    }
+
+    /// Whether the image lies in it, by whole segments: a registry of the organization `team` is not over `teams/app`.
+    pub fn is_over(&self, image: &Reference<'_>) -> bool {
+        self.address.is_over(image)
+    }
+}
+
+impl Admitted {
+    fn parse(spec: Option<&NamespacesSpec>, problems: &mut Vec<Problem>) -> Self {
+        let Some(NamespacesSpec { names, selector }) = spec else {
+            return Self::default();
+        };
+        let path = Path::root().key("namespaces");
+        if let Some(names) = names {
+            if names.is_empty() {
+                problems.push(
+                    Problem::error(
+                        "no-namespaces",
+                        path.clone().key("names"),
+                        "an empty list admits no namespace",
+                    )
+                    .hint("leave it out to admit all"),
+                );
+            }
+            for (index, name) in names.iter().enumerate() {
+                let plain =
+                    |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'*');
+                if name.is_empty() || name.len() > 63 || !name.bytes().all(plain) {
+                    problems.push(
+                        Problem::error(
+                            "invalid-namespace",
+                            path.clone().key("names").index(index),
+                            format!("no namespace can match `{}`", name.escape_debug()),
+                        )
+                        .hint("a namespace has lower-case letters, digits and `-`; `*` stands for any of them"),
+                    );
+                }
+            }
+        }
+        for (below, message, hint) in selector.iter().flat_map(LabelSelector::problems) {
+            let at = below
+                .into_iter()
+                .fold(path.clone().key("selector"), |path, key| path.key(key));
+            problems.push(Problem::error("invalid-selector", at, message).hint(hint));
+        }
+        Self {
+            names: names
+                .as_ref()
+                .map(|names| names.iter().map(|name| Glob::new(name)).collect()),
+            selector: selector.clone(),
+        }
+    }
+
+    /// Whether the Pods of this namespace may use it.
+    pub fn admits(&self, namespace: &str, labels: &dyn Labels) -> bool {
+        self.names
+            .as_ref()
+            .is_none_or(|globs| globs.iter().any(|glob| glob.matches(namespace)))
+            && self.selector.as_ref().is_none_or(|selector| selector.selects(labels))
+    }
+}
+
+/// What is wrong with an id, if anything: it is a DNS label (RFC 1123), for it is an object's name and stands in metrics.
+pub fn id_problem(id: &str) -> Option<&'static str> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if id.is_empty() {
+        Some("it is empty")
+    } else if id.len() > MOST_ID_BYTES {
+        Some("it has more than 63 characters")
+    } else if !id.bytes().all(inner) {
+        Some("it has characters other than lower-case letters, digits and `-`")
+    } else if id.starts_with('-') || id.ends_with('-') {
+        Some("it begins or ends with `-`")
+    } else {
+        None
+    }
+}
+
+/// The id that a display name gives: `CERN Registry (prod)` is `cern-registry-prod`. None where nothing of it can stay.
+pub fn id_of(name: &str) -> Option<String> {
+    let mut id = String::with_capacity(name.len());
+    for char in name.chars().flat_map(char::to_lowercase) {
+        if char.is_ascii_lowercase() || char.is_ascii_digit() {
+            id.push(char);
+        } else if !id.is_empty() && !id.ends_with('-') {
+            id.push('-');
+        }
+    }
+    id.truncate(MOST_ID_BYTES);
+    let id = id.trim_end_matches('-');
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+const MOST_ID_BYTES: usize = 63;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Registries as they are written: the `spec` of a `Registry` object, which REST and Helm values are translated to. Its doc comments
+//! are the descriptions of the schema.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::LabelSelector;
+
+/// A registry that images are pulled from and pushed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RegistrySpec {
+    /// The name that people are shown. Without it, the object's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// How credentials for it are come by.
+    pub location: Location,
+    /// What references to its images begin with, as nodes resolve it: a host with a port if need be, and behind it the organization:
+    /// `registry.example.com/team`. Without it, Docker Hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where Waypost itself reaches it, where that is another address than nodes use: `http://registry.default.svc:5000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Whether Waypost reaches it without TLS. Nodes have their own configuration of that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+    /// PEM: the authorities that its certificate may be of, besides those that everybody trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Under which names images are in it. Without it, `{registry}/{repository}` below its organization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<NamesSpec>,
+    /// Whose Pods may pull from it. Without it, those of all namespaces that the webhook serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespacesSpec>,
+    /// The credential that Pods pull with: it reaches every admitted namespace. Without it, they pull anonymously.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_credential: Option<SecretSource>,
+    /// The credential that Waypost pushes with: it reaches no namespace. Without it, the one to pull with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_credential: Option<SecretSource>,
+}
+
+/// How credentials for a registry are come by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Location {
+    /// Somebody gives a username and a password, a docker config, or nothing.
+    #[default]
+    OffCluster,
+}
+
+/// Under which names images are in a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NamesSpec {
+    /// A template below the registry's organization, of `{registry}`, `{repository}`, `{namespace}` and `{name}`.
+    pub to: String,
+    /// The one registry that images are of, for a template without `{registry}`: `docker.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// Namespaces. Both keys must hold where both are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct NamespacesSpec {
+    /// Their names; `*` stands for any characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Their labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// A credential that is kept in a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SecretSource {
+    /// The name of a Secret in Waypost's own namespace: with the keys `username` and `password` (type `kubernetes.io/basic-auth` has
+    /// them), or of type `kubernetes.io/dockerconfigjson`.
+    pub secret_name: String,
+}

@@ -1,0 +1,144 @@
+//! Where registries are kept: one trait, two homes.
+//!
+//! [`Store`] is what the REST API, the workers and the composition root use; which home is behind it is the configuration's to say. What
+//! a store must do is in its contract tests, which every home passes.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::registry::{Condition, Credential, Credentials, RegistrySpec};
+
+/// All registries at one moment, by id.
+pub type Registries = Arc<[Stored]>;
+
+/// A registry as it is kept, without its credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id, which is the object's name.
+    pub id: String,
+    /// What was written of it. In the Kubernetes API somebody may have written what no [`Registry`](crate::registry::Registry) can be made
+    /// of.
+    pub spec: RegistrySpec,
+    /// Whether it has a credential to pull with, and which edition of it: another one says that the credential may have changed. Where
+    /// the process may read no Secrets, an edition says nothing.
+    pub pull: Option<Edition>,
+    /// Whether it has a credential to push with, and which edition of it.
+    pub push: Option<Edition>,
+    /// Changes with every change of the spec or of a credential that was made through the store, and with nothing else.
+    pub version: Version,
+    /// Who says what it is.
+    pub declared_by: DeclaredBy,
+    /// What was found out about it.
+    pub conditions: Vec<Condition>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed; what is found out about it is no change.
+    pub updated_at: Timestamp,
+}
+
+/// Says which edition of a credential is meant, and nothing of what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Edition(pub String);
+
+/// Says which state of a registry is meant. Letters, digits and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Version(pub String);
+
+/// Who says what a registry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeclaredBy {
+    /// Whoever wrote last: it may be changed by REST.
+    Anybody,
+    /// A Helm release, which would undo what others write.
+    Helm,
+}
+
+/// What is to become of a credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It is removed.
+    Clear,
+    /// It is replaced.
+    Set(Credential),
+}
+
+/// A registry as it is to be. Its spec's references to Secrets are the store's own affair where `pull` and `push` are not kept.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What is said of it. [`Registry::parse`](crate::registry::Registry::parse) has found nothing wrong with it.
+    pub spec: RegistrySpec,
+    /// The credential to pull with.
+    pub pull: Change,
+    /// The credential to push with.
+    pub push: Change,
+}
+
+/// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once.
+pub trait Store: Send + Sync {
+    /// All registries, now and after each change. The first value is there before the store is given out, where the home answers.
+    fn registries(&self) -> watch::Receiver<Registries>;
+
+    /// One registry, as it is at this moment.
+    fn registry<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, StoreError>>;
+
+    /// All registries, as they are at this moment, by id.
+    fn list(&self) -> BoxFuture<'_, Result<Registries, StoreError>>;
+
+    /// Adds a registry: [`StoreError::Exists`] where there is one of this id.
+    fn create<'s>(&'s self, id: &'s str, draft: Draft) -> BoxFuture<'s, Result<Stored, StoreError>>;
+
+    /// Changes a registry: [`StoreError::Conflict`] where `expected` is given and is not its version.
+    fn replace<'s>(
+        &'s self,
+        id: &'s str,
+        draft: Draft,
+        expected: Option<&'s Version>,
+    ) -> BoxFuture<'s, Result<Stored, StoreError>>;
+
+    /// Removes a registry and its credentials: [`StoreError::Conflict`] where `expected` is given and is not its version.
+    fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>>;
+
+    /// The credentials of a registry, for those who use them. None where there is none; an error where it says that there is one, and
+    /// it cannot be read.
+    fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>>;
+
+    /// Keeps what was found out about a registry. That is no change of its version.
+    fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;
+}
+
+/// Why something was not read or not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such registry.
+    #[error("there is no registry `{0}`")]
+    NotFound(String),
+    /// There is one already.
+    #[error("there is a registry `{0}` already")]
+    Exists(String),
+    /// Somebody has changed it since.
+    #[error("the registry `{id}` has been changed since: its version is {} now", current.0)]
+    Conflict {
+        /// Which registry.
+        id: String,
+        /// The version that it has.
+        current: Version,
+    },
+    /// It is somebody else's to change.
+    #[error("the registry `{0}` is declared by a Helm release: change its values there")]
+    Declared(String),
+    /// This home cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// There is no room for it: nothing was changed.
+    #[error("there is no room for it: {0}")]
+    Full(String),
+    /// The home does not answer, or not as it should: it may work later.
+    #[error("{0}")]
+    Unavailable(String),
+}
