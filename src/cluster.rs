@@ -1,9 +1,12 @@
-//! The Kubernetes API as a client: how it is reached, what is watched there, which of several processes works, Waypost's own objects.
+//! The Kubernetes API as a client: how it is reached, what is followed there, which of several processes works, Waypost's own objects.
 
 mod access;
 pub mod election;
 pub mod events;
 pub mod namespaces;
 pub mod objects;
+#[cfg(test)]
+mod testing;
+pub mod watch;
 
 pub use self::access::{Access, AccessError, ApiServer, explain};

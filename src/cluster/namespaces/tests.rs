@@ -1,87 +1,12 @@
 //! The watch against an API server that answers by a script.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
+use std::{cell::RefCell, time::Duration};
 
-use axum::{
-    body::Body,
-    http::{Request, Response},
-};
-use http_body_util::channel::{Channel, Sender};
-use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::time::sleep;
 
-use super::*;
-
-/// One answer of the server.
-enum Answer {
-    Json(u16, Value),
-    /// A watch, which goes on until its sender is dropped.
-    Watch(Channel<Bytes, std::io::Error>),
-    /// No connection.
-    Refused,
-}
-
-#[derive(Clone, Default)]
-struct Server {
-    answers: Arc<Mutex<VecDeque<Answer>>>,
-    /// Path and query of each request.
-    asked: Arc<Mutex<Vec<String>>>,
-    wanted: Arc<Notify>,
-}
-
-impl Server {
-    fn client(&self) -> Client {
-        let server = self.clone();
-        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let server = server.clone();
-            async move {
-                server.asked.lock().unwrap().push(request.uri().to_string());
-                let accept = request.headers()["accept"].to_str().unwrap();
-                assert!(
-                    accept.contains("as=PartialObjectMetadata"),
-                    "whole objects are asked for: {accept}"
-                );
-                let answer = server.answers.lock().unwrap().pop_front();
-                let (status, body) = match answer {
-                    Some(Answer::Json(status, value)) => (status, Body::from(value.to_string())),
-                    Some(Answer::Watch(channel)) => (200, Body::new(channel)),
-                    Some(Answer::Refused) | None => return Err(std::io::Error::other("connection refused")),
-                };
-                Ok(Response::builder().status(status).body(body).unwrap())
-            }
-        });
-        Client::new(service, "default")
-    }
-
-    fn will(&self, answers: impl IntoIterator<Item = Answer>) {
-        self.answers.lock().unwrap().extend(answers);
-    }
-
-    /// A watch, and what writes to it.
-    fn will_watch(&self) -> Events {
-        let (sender, channel) = Channel::new(16);
-        self.will([Answer::Watch(channel)]);
-        Events(sender)
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-struct Events(Sender<Bytes, std::io::Error>);
-
-impl Events {
-    async fn send(&mut self, events: impl IntoIterator<Item = Value>) {
-        let lines: String = events.into_iter().map(|event| format!("{event}\n")).collect();
-        self.0.send(Frame::data(lines.into())).await.unwrap();
-    }
-}
+use super::{super::testing::*, *};
+use crate::cluster::watch::WATCH_SECONDS;
 
 fn namespace(name: &str, version: &str, team: &str) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
@@ -93,14 +18,6 @@ fn list(version: &str, token: &str, items: &[(&str, &str)]) -> Answer {
     let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": version, "continue": token}, "items": items});
     Answer::Json(200, list)
-}
-
-fn event(kind: &str, object: Value) -> Value {
-    json!({"type": kind, "object": object})
-}
-
-fn status(code: u16, message: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "R", "code": code})
 }
 
 /// What was told, in a form to compare with.
@@ -148,11 +65,6 @@ async fn beside(server: &Server, told: &Told, work: impl Future<Output = ()>) {
     }
 }
 
-/// With the clock paused, time passes only while nothing else is left to do.
-async fn settle() {
-    sleep(Duration::from_millis(1)).await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn all_pages_are_listed_before_the_first_is_told_and_changes_follow() {
     let (server, told) = (Server::default(), Told::default());
@@ -164,6 +76,12 @@ async fn all_pages_are_listed_before_the_first_is_told_and_changes_follow() {
     beside(&server, &told, async {
         settle().await;
         assert_eq!(told.events(), ["3 namespaces", "working"]);
+        for accepted in server.accepted() {
+            assert!(
+                accepted.contains("as=PartialObjectMetadata"),
+                "whole objects are asked for: {accepted}"
+            );
+        }
         let asked = server.asked();
         assert_eq!(
             asked[..2],
