@@ -4,11 +4,13 @@ mod banner;
 mod certificates;
 mod controller;
 mod current;
+mod declared;
 mod events;
 mod namespaces;
 mod ports;
 mod reload;
 mod reviews;
+mod served_secret;
 mod serving;
 mod trust;
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub pushes: Pushes,
     /// `store`: where registries and push records are kept.
     pub store: Store,
+    /// `registries`: those that are declared, and how all are looked after.
+    pub registries: Registries,
     /// `pull`: pull policy and pull secrets.
     pub pull: Pull,
     /// `opt_out`: how Pods and namespaces may leave.
@@ -56,7 +58,7 @@ pub struct Server {
     /// Metrics and health, plain HTTP.
     pub admin: Listener,
     /// The REST API, TLS.
-    pub api: Listener,
+    pub api: RestApi,
 }
 
 /// `server.webhook`
@@ -70,11 +72,20 @@ pub struct Webhook {
     pub drain: Duration,
 }
 
-/// `server.admin` and `server.api`
+/// `server.admin`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address to listen on.
     pub listen: SocketAddr,
+}
+
+/// `server.api`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestApi {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The Secret that the controller has its certificate from; without it, the controller has no REST API.
+    pub secret: Option<String>,
 }
 
 /// `tls`
@@ -111,6 +122,13 @@ pub struct Store {
     pub kind: StoreKind,
     /// The file of the embedded one.
     pub path: PathBuf,
+}
+
+/// `registries`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registries {
+    /// The directory of the objects that the controller makes.
+    pub dir: Option<PathBuf>,
 }
 
 /// `pull`
@@ -158,6 +176,8 @@ pub struct Certificates {
     pub secret: Option<String>,
     /// The Service that it is for.
     pub service: Option<String>,
+    /// The Service of the REST API, which it is for as well.
+    pub api_service: Option<String>,
     /// The MutatingWebhookConfiguration that must trust it.
     pub webhook_configuration: Option<String>,
     /// How long a serving certificate is valid.

@@ -7,6 +7,7 @@
 mod address;
 pub mod condition;
 pub mod credential;
+pub mod document;
 mod names;
 pub mod spec;
 

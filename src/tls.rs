@@ -145,13 +145,42 @@ impl Tls {
     /// As [`load`](Self::load); what was served before still is. A pair that is half-written is such an error too, so
     /// the caller tries again soon, whether or not the files look changed by then.
     pub fn reload(&self, now: SystemTime) -> Result<Reload, TlsError> {
-        let files = load::Files::read(&self.source)?;
+        self.take(&load::Files::read(&self.source)?, now)
+    }
+
+    fn take(&self, files: &load::Files, now: SystemTime) -> Result<Reload, TlsError> {
         if files.digest() == self.current.load().digest {
             return Ok(Reload::Unchanged);
         }
         let loaded = files.load(&self.source, now)?;
         self.current.store(Arc::new(loaded));
         Ok(Reload::Replaced)
+    }
+
+    /// As [`load`](Self::load), of what was read elsewhere: PEM of a certificate and of its key. `origin` says where, in errors.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be served at `now`.
+    pub fn of(origin: &Path, certificate: &[u8], key: &[u8], now: SystemTime) -> Result<Self, TlsError> {
+        let source = Source {
+            dir: origin.to_owned(),
+            client_ca: None,
+        };
+        let loaded = load::Files::of(certificate, key).load(&source, now)?;
+        Ok(Self {
+            source,
+            current: ArcSwap::from_pointee(loaded),
+        })
+    }
+
+    /// As [`reload`](Self::reload), of what was read elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of); what was served before still is.
+    pub fn replace(&self, certificate: &[u8], key: &[u8], now: SystemTime) -> Result<Reload, TlsError> {
+        self.take(&load::Files::of(certificate, key), now)
     }
 
     /// The configuration for a new connection. Takes no lock.

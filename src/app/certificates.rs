@@ -28,6 +28,8 @@ pub(super) struct Kept {
     pub(super) secret: String,
     /// The Service that it is for.
     pub(super) service: String,
+    /// The Service of the REST API, which it is for as well.
+    pub(super) api_service: Option<String>,
     /// The configuration that must trust it.
     pub(super) webhook_configuration: String,
     /// How long a serving certificate is valid.
@@ -357,11 +359,18 @@ impl Keeper<'_> {
     }
 
     /// What the API server calls the Service, first.
-    fn names(&self) -> [String; 2] {
-        let Kept { service, .. } = self.kept;
-        let host = format!("{service}.{}.svc", self.home.namespace);
-        let long = format!("{host}.cluster.local");
-        [host, long]
+    fn names(&self) -> Vec<String> {
+        let Kept {
+            service, api_service, ..
+        } = self.kept;
+        let services = std::iter::once(service).chain(api_service);
+        services
+            .flat_map(|service| {
+                let host = format!("{service}.{}.svc", self.home.namespace);
+                let long = format!("{host}.cluster.local");
+                [host, long]
+            })
+            .collect()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     access,
     certificates::{self, Kept},
-    identity, ports,
+    declared, identity, ports,
 };
 use crate::{
     cluster::{
@@ -40,6 +40,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         policies: _,
         pushes: _,
         store: _,
+        registries: config::Registries { dir: registries_dir },
         pull: _,
         opt_out: _,
         cluster: config::Cluster { kubeconfig, namespace },
@@ -96,12 +97,33 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             .then(|| health.add("certificates", "they have not been looked at yet"));
         // Whoever follows has nothing to say about them.
         check.iter().for_each(Check::fine);
+        let declarations = registries_dir
+            .as_deref()
+            .map(|dir| (dir, health.add("declared-registries", "they have not been read yet")));
+        declarations.iter().for_each(|(_, check)| check.fine());
         let mut worked = false;
-        let tell = |event| tell(event, &mut worked, &lease_check, check.as_ref(), &metrics);
+        let mine: Vec<&Check> = check
+            .iter()
+            .chain(declarations.iter().map(|(_, check)| check))
+            .collect();
+        let tell = |event| tell(event, &mut worked, &lease_check, &mine, &metrics);
+        // Everything that one of the controllers does.
         let keep = || async {
-            match (&kept, &check) {
-                (Some(kept), Some(check)) => certificates::keep(&home, kept, check, &metrics).await,
-                _ => std::future::pending().await,
+            let certificates = async {
+                match (&kept, &check) {
+                    (Some(kept), Some(check)) => certificates::keep(&home, kept, check, &metrics).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            let declared = async {
+                match &declarations {
+                    Some((dir, check)) => declared::keep(&home, &name, dir, check).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                never = certificates => never,
+                never = declared => never,
             }
         };
         let stop = lifecycle.reached(Phase::Stopping);
@@ -140,13 +162,7 @@ async fn find_owner(home: &mut Home, name: &str, check: &Check) {
     }
 }
 
-fn tell(
-    event: election::Event,
-    worked: &mut bool,
-    lease: &Check,
-    certificates: Option<&Check>,
-    metrics: &ControllerMetrics,
-) {
+fn tell(event: election::Event, worked: &mut bool, lease: &Check, mine: &[&Check], metrics: &ControllerMetrics) {
     match event {
         election::Event::Leading => {
             metrics.set_leader(true);
@@ -155,7 +171,7 @@ fn tell(
         election::Event::Following(holder) => tracing::info!(holder, "following: {holder} works"),
         election::Event::Lost(why) => {
             metrics.set_leader(false);
-            certificates.iter().for_each(|check| check.fine());
+            mine.iter().for_each(|check| check.fine());
             tracing::warn!("no longer leading: {why}");
         }
         election::Event::Working => {
@@ -179,6 +195,7 @@ fn kept(certificates: config::Certificates) -> anyhow::Result<Option<Kept>> {
     let config::Certificates {
         secret,
         service,
+        api_service,
         webhook_configuration,
         leaf_lifetime,
         ca_lifetime,
@@ -196,6 +213,7 @@ fn kept(certificates: config::Certificates) -> anyhow::Result<Option<Kept>> {
     Ok(Some(Kept {
         secret,
         service,
+        api_service,
         webhook_configuration,
         leaf_lifetime,
         ca_lifetime,

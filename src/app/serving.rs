@@ -71,6 +71,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         policies: _,
         pushes: _,
         store: _,
+        registries: config::Registries { dir: _ },
         pull: _,
         opt_out: _,
         cluster: config::Cluster {
@@ -82,6 +83,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             config::Certificates {
                 secret: _,
                 service: _,
+                api_service: _,
                 webhook_configuration,
                 leaf_lifetime: _,
                 ca_lifetime: _,

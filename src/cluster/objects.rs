@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod registration;
+mod registry;
 mod secret;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 pub use endpoints::{Endpoint, endpoints};
 pub use registration::{Registration, Webhook, changes, registration, trust};
+pub use registry::{Declared, cluster_owner, declare, declared, undeclare};
 pub use secret::{Secret, create, replace, secret};
 
 use super::explain;

@@ -22,6 +22,8 @@ pub struct Raw {
     pub pushes: Pushes,
     /// Where registries and push records are kept.
     pub store: Store,
+    /// Registries that are declared, and how all of them are looked after.
+    pub registries: Registries,
     /// Pull policy and pull secrets.
     pub pull: Pull,
     /// How Pods and namespaces may leave.
@@ -80,6 +82,9 @@ pub struct Api {
     /// The address that the REST API listens on. Variable: `WAYPOST_SERVER__API__LISTEN`.
     #[schemars(extend("examples" = ["0.0.0.0:8444"]))]
     pub listen: String,
+    /// The Secret, with `tls.crt` and `tls.key`, that `controller` serves the REST API with; without it, `controller` has no REST
+    /// API. `serve` uses the files of `tls.dir`. Variable: `WAYPOST_SERVER__API__SECRET`.
+    pub secret: Option<String>,
 }
 
 /// Certificates.
@@ -159,6 +164,15 @@ pub enum StoreKind {
     Kubernetes,
 }
 
+/// Registries that are declared, and how all of them are looked after.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registries {
+    /// A directory of `Registry` objects, each `*.yaml` in it one: `controller` makes them in the cluster, keeps them as they are
+    /// there, and removes those that are no longer in it. Variable: `WAYPOST_REGISTRIES__DIR`.
+    pub dir: Option<String>,
+}
+
 /// Pull policy and pull secrets.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -214,6 +228,8 @@ pub struct Certificates {
     pub secret: Option<String>,
     /// The Service that they are for. Variable: `WAYPOST_CERTIFICATES__SERVICE`.
     pub service: Option<String>,
+    /// The Service of the REST API, which they are for as well. Variable: `WAYPOST_CERTIFICATES__API_SERVICE`.
+    pub api_service: Option<String>,
     /// The MutatingWebhookConfiguration whose `caBundle` `controller` keeps, and without which `webhook` does not become ready.
     /// Variable: `WAYPOST_CERTIFICATES__WEBHOOK_CONFIGURATION`.
     pub webhook_configuration: Option<String>,
@@ -290,6 +306,7 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8444".to_owned(),
+            secret: None,
         }
     }
 }
@@ -355,6 +372,7 @@ impl Default for Certificates {
         Self {
             secret: None,
             service: None,
+            api_service: None,
             webhook_configuration: None,
             leaf_lifetime: "2160h".to_owned(),
             ca_lifetime: "87600h".to_owned(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::layers::{Flags, Layers};
 use super::raw::{self, Raw};
 use super::{
-    Certificates, Cluster, Config, Controller, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Server, Store,
-    Tls, Webhook,
+    Certificates, Cluster, Config, Controller, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Registries,
+    RestApi, Server, Store, Tls, Webhook,
 };
 use crate::document::{Diagnostic, Path, Problem};
 
@@ -39,6 +39,7 @@ impl Resolver {
             policies,
             pushes,
             store,
+            registries,
             pull,
             opt_out,
             cluster,
@@ -75,6 +76,10 @@ impl Resolver {
             );
         }
         let store_path = self.path("store.path", store.path);
+        let registries_dir = registries.dir.map(|path| self.path("registries.dir", path));
+        if let Some(name) = &api.secret {
+            self.object_name(key("server.api.secret"), "a Secret", name);
+        }
         let kubeconfig = cluster.kubeconfig.map(|path| self.path("cluster.kubeconfig", path));
         self.object_name(key("pull.secret"), "a Secret", &pull.secret);
         for (index, name) in pull.secrets.iter().enumerate() {
@@ -95,7 +100,10 @@ impl Resolver {
                     drain: drain?,
                 },
                 admin: Listener { listen: admin_listen? },
-                api: Listener { listen: api_listen? },
+                api: RestApi {
+                    listen: api_listen?,
+                    secret: api.secret,
+                },
             },
             tls: Tls { dir: tls_dir? },
             policies: Policies {
@@ -110,6 +118,9 @@ impl Resolver {
             store: Store {
                 kind: store.kind,
                 path: store_path?,
+            },
+            registries: Registries {
+                dir: registries_dir.flatten(),
             },
             pull: Pull {
                 policy: pull.policy,
@@ -214,6 +225,7 @@ impl Resolver {
         let raw::Certificates {
             secret,
             service,
+            api_service,
             webhook_configuration,
             leaf_lifetime,
             ca_lifetime,
@@ -232,8 +244,13 @@ impl Resolver {
         if let Some(name) = &secret {
             self.object_name(key("certificates.secret"), "a Secret", name);
         }
-        if let Some(name) = &service {
-            self.label(key("certificates.service"), "a Service", name);
+        for (path, name) in [
+            ("certificates.service", &service),
+            ("certificates.api_service", &api_service),
+        ] {
+            if let Some(name) = name {
+                self.label(key(path), "a Service", name);
+            }
         }
         if let Some(name) = &webhook_configuration {
             self.object_name(
@@ -245,6 +262,7 @@ impl Resolver {
         Some(Certificates {
             secret,
             service,
+            api_service,
             webhook_configuration,
             leaf_lifetime: leaf?,
             ca_lifetime: ca?,

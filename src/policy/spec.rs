@@ -2,7 +2,7 @@
 //! descriptions of the JSON Schema.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::selector::LabelSelector;
 
@@ -72,7 +72,7 @@ pub struct PresetDocument {
 }
 
 /// The version of this schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
     /// The only one.
     #[serde(rename = "waypost.dev/v1alpha1")]

@@ -42,6 +42,14 @@ impl Files {
         })
     }
 
+    pub(super) fn of(certificate: &[u8], key: &[u8]) -> Self {
+        Self {
+            certificate: certificate.to_vec(),
+            key: key.to_vec(),
+            client_ca: None,
+        }
+    }
+
     /// Tells one content from another. Not for comparing with anything outside of this process.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -66,6 +66,15 @@ server:
     drain: {{ .Values.webhook.drainSeconds }}s
   admin:
     listen: 0.0.0.0:9090
+  api:
+    listen: 0.0.0.0:8444
+    {{- if .Values.api.enabled }}
+    secret: {{ include "waypost.certificateSecret" . }}
+    {{- end }}
+store:
+  kind: kubernetes
+registries:
+  dir: /registries
 tls:
   dir: /tls
 policies:
@@ -99,6 +108,9 @@ trusts it, which cannot be seen where that trusts everybody's authorities.
 {{- if eq $mode "selfManaged" -}}
 secret: {{ include "waypost.certificateSecret" . }}
 service: {{ $name }}
+{{- if .Values.api.enabled }}
+api_service: {{ $name }}-api
+{{- end }}
 webhook_configuration: {{ $name }}
 {{- else if or (eq $mode "certManager") .Values.certificates.provided.caBundle -}}
 webhook_configuration: {{ $name }}
@@ -145,6 +157,65 @@ webhook_configuration: {{ $name }}
           prefix: {{ .registry | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+The files of /registries, by name: objects, which the controller makes. In a release they would be of a kind that the cluster does not know
+before the release's own definitions are there. Credentials are not in them, but in Secrets that they name.
+*/}}
+{{- define "waypost.registries" -}}
+{{- range $id, $registry := .Values.registries }}
+{{ $id }}.yaml: |
+  apiVersion: waypost.dev/v1alpha1
+  kind: Registry
+  metadata:
+    name: {{ $id }}
+    labels:
+      app.kubernetes.io/name: waypost
+      app.kubernetes.io/instance: {{ $.Release.Name }}
+      app.kubernetes.io/managed-by: {{ $.Release.Service }}
+  spec:
+    {{- with $registry.name }}
+    displayName: {{ . | quote }}
+    {{- end }}
+    {{- range $key := list "url" "location" "endpoint" "caBundle" }}
+    {{- with get $registry $key }}
+    {{ $key }}: {{ . | toJson }}
+    {{- end }}
+    {{- end }}
+    {{- if $registry.plainHttp }}
+    plainHttp: true
+    {{- end }}
+    {{- range $key := list "names" "namespaces" }}
+    {{- with get $registry $key }}
+    {{ $key }}: {{ . | toJson }}
+    {{- end }}
+    {{- end }}
+    {{- with include "waypost.registrySecret" (list $ $id $registry "pull") }}
+    pullCredential: {secretName: {{ . }}}
+    {{- end }}
+    {{- with include "waypost.registrySecret" (list $ $id ($registry.push | default dict) "push") }}
+    pushCredential: {secretName: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with a registry's credential, if it has one. Takes a list of the context, the id, what has the credential, and `pull` or `push`. */}}
+{{- define "waypost.registrySecret" -}}
+{{- $ := index . 0 -}}
+{{- $id := index . 1 -}}
+{{- $credential := index . 2 -}}
+{{- if $credential.existingSecret -}}
+{{- if or $credential.username $credential.password -}}
+{{- fail (printf "registries.%s has both existingSecret and a username or password: leave one of the two out" $id) -}}
+{{- end -}}
+{{- $credential.existingSecret -}}
+{{- else if or $credential.username $credential.password -}}
+{{- if not (and $credential.username $credential.password) -}}
+{{- fail (printf "registries.%s has a username or a password without the other" $id) -}}
+{{- end -}}
+{{- include "waypost.name" $ }}-registry-{{ $id }}-{{ index . 3 -}}
+{{- end -}}
 {{- end }}
 
 {{/* What the Pods of both components have. */}}
