@@ -14,6 +14,7 @@ mod selector;
 mod shadow;
 pub mod spec;
 mod template;
+mod usage;
 
 use std::sync::Arc;
 
@@ -95,6 +96,8 @@ pub struct Rule {
     mode: Mode,
     /// Whether it replicates, which it does even where another rule decides.
     replicates: bool,
+    /// The ids of registries that it names.
+    registries: Box<[Box<str>]>,
 }
 
 /// Which images, of which Pods. Absent parts match all.

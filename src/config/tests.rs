@@ -40,6 +40,7 @@ fn lines(config: &Config) -> Vec<String> {
         policies,
         pushes,
         store,
+        registries,
         pull,
         opt_out,
         cluster,
@@ -58,6 +59,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("server.webhook.drain {:?}", server.webhook.drain),
         format!("server.admin.listen {}", server.admin.listen),
         format!("server.api.listen {}", server.api.listen),
+        format!("server.api.secret {:?}", server.api.secret),
         format!("tls.dir {}", tls.dir.display()),
         format!("policies.dir {}", policies.dir.display()),
         format!("policies.presets {}", presets.join(" ")),
@@ -66,6 +68,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("pushes.verify {:?}", pushes.verify),
         format!("store.kind {:?}", store.kind),
         format!("store.path {}", store.path.display()),
+        format!("registries.dir {:?}", registries.dir),
         format!("pull.policy {:?}", pull.policy),
         format!("pull.secret {}", pull.secret),
         format!("pull.secrets {:?}", pull.secrets),
@@ -77,6 +80,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("controller.lease {:?}", controller.lease),
         format!("certificates.secret {:?}", certificates.secret),
         format!("certificates.service {:?}", certificates.service),
+        format!("certificates.api_service {:?}", certificates.api_service),
         format!(
             "certificates.webhook_configuration {:?}",
             certificates.webhook_configuration
@@ -88,12 +92,13 @@ fn lines(config: &Config) -> Vec<String> {
     ]
 }
 
-const DEFAULTS: [&str; 29] = [
+const DEFAULTS: [&str; 32] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
     "server.admin.listen 127.0.0.1:9090",
     "server.api.listen 127.0.0.1:8444",
+    "server.api.secret None",
     "tls.dir certs/local",
     "policies.dir policies.d",
     "policies.presets exempt-operators{}",
@@ -102,6 +107,7 @@ const DEFAULTS: [&str; 29] = [
     "pushes.verify 600s",
     "store.kind Embedded",
     "store.path data/waypost.redb",
+    "registries.dir None",
     "pull.policy Always",
     "pull.secret waypost-pull",
     "pull.secrets []",
@@ -113,6 +119,7 @@ const DEFAULTS: [&str; 29] = [
     "controller.lease 15s",
     "certificates.secret None",
     "certificates.service None",
+    "certificates.api_service None",
     "certificates.webhook_configuration None",
     "certificates.leaf_lifetime 7776000s",
     "certificates.ca_lifetime 315360000s",
@@ -121,12 +128,13 @@ const DEFAULTS: [&str; 29] = [
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 29] = [
+const KEYS: [(&str, &str, &str, &str); 32] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
     ("server.admin.listen", "'[::1]:2'", "[::1]:2", "[::1]:2"),
     ("server.api.listen", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"),
+    ("server.api.secret", "s", "s", "Some(\"s\")"),
     ("tls.dir", "/tls", "/tls", "/tls"),
     ("policies.dir", "/p", "/p", "/p"),
     (
@@ -140,6 +148,7 @@ const KEYS: [(&str, &str, &str, &str); 29] = [
     ("pushes.verify", "1h", "1h", "3600s"),
     ("store.kind", "kubernetes", "kubernetes", "Kubernetes"),
     ("store.path", "/s", "/s", "/s"),
+    ("registries.dir", "/r", "/r", "Some(\"/r\")"),
     ("pull.policy", "IfNotPresent", "IfNotPresent", "IfNotPresent"),
     ("pull.secret", "x.y-z", "x.y-z", "x.y-z"),
     ("pull.secrets", "[a, b]", "a, b", "[\"a\", \"b\"]"),
@@ -151,6 +160,7 @@ const KEYS: [(&str, &str, &str, &str); 29] = [
     ("controller.lease", "3s", "3s", "3s"),
     ("certificates.secret", "s.t", "s.t", "Some(\"s.t\")"),
     ("certificates.service", "s", "s", "Some(\"s\")"),
+    ("certificates.api_service", "s", "s", "Some(\"s\")"),
     ("certificates.webhook_configuration", "w", "w", "Some(\"w\")"),
     ("certificates.leaf_lifetime", "90s", "90s", "90s"),
     ("certificates.ca_lifetime", "9000h", "9000h", "32400000s"),

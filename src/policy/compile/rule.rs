@@ -40,6 +40,13 @@ pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, proble
     }
     let matching = matching(spec.matching, &path.clone().key("match"), problems);
     let groups = groups_of_all(&matching);
+    let replicates = spec.replicate.iter().map(|replicate| &*replicate.registry);
+    let pushed_to = spec.rewrite.iter().filter_map(|rewrite| rewrite.latest_push.as_ref());
+    let pushed_to = pushed_to
+        .filter_map(|latest| latest.registries.as_ref())
+        .flatten()
+        .map(String::as_str);
+    let registries = replicates.chain(pushed_to).map(Into::into).collect();
     let action = match (spec.rewrite, spec.keep, spec.deny) {
         (Some(rewrite), ..) => {
             super::rewrite::rewriting(rewrite, &matching, &groups, &path.clone().key("rewrite"), problems)
@@ -63,6 +70,7 @@ pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, proble
         warn_mutable_tag: spec.warn.contains(&Warn::MutableTag),
         mode: spec.mode,
         replicates: spec.replicate.is_some(),
+        registries,
     })
 }
 
@@ -95,6 +103,7 @@ pub(super) fn latest_push() -> Rule {
         warn_mutable_tag: false,
         mode: Mode::Enforce,
         replicates: false,
+        registries: Box::default(),
     }
 }
 
