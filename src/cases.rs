@@ -4,7 +4,7 @@
 //! preset: harbor-proxy-projects        # or policies: [own.yaml], relative to this file; or both
 //! values: {host: harbor.example.com}   # for what the preset declares
 //! cases:
-//!   - image: alpine                    # also namespace, namespaceLabels, podLabels, pullPolicy, optedOut
+//!   - image: alpine                    # also namespace, namespaceLabels, podLabels, pullPolicy, optedOut, unavailable
 //!     expect:
 //!       outcome: rewritten             # always; what else is said is compared, what is not is not
 //!       target: harbor.example.com/docker-hub/library/alpine
@@ -22,7 +22,10 @@
 //! assert_eq!(report.untested, ["local-registry/docker-hub"]);
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,6 +35,7 @@ use crate::{
     document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check::Shape},
     policy::{Action, Context, Input, PolicySet, PresetChoice, Settings, compile, spec},
     reference::Reference,
+    snapshot::{BadRegistryName, Registries, Snapshot},
 };
 
 /// A test file as it is written.
@@ -70,6 +74,9 @@ pub struct CaseSpec {
     /// Whether Pod or namespace have the label that stops rewriting.
     #[serde(default)]
     pub opted_out: bool,
+    /// Registries that are taken to be down, as `HOST` or `HOST/ORGANIZATION`; all others are up.
+    #[serde(default)]
+    pub unavailable: Vec<String>,
     /// What is to become of the image.
     pub expect: Expectation,
 }
@@ -145,10 +152,13 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
     let Some(set) = compiled.set else {
         return report;
     };
+    let mut snapshot = Snapshot::new(Arc::new(set), 1);
     let mut seen = BTreeSet::new();
     for (case, place) in document.cases.iter().zip(0..) {
         report.cases += 1;
-        let differences = case.differences(&set, &mut seen);
+        // Names that are none were found when the file was read.
+        snapshot.registries = case.registries().unwrap_or_default();
+        let differences = case.differences(&snapshot, &mut seen);
         if !differences.is_empty() {
             let path = Path::root().key("cases").index(place).key("expect");
             let message = format!("`{}`: {}", case.image.escape_debug(), differences.join("; "));
@@ -160,7 +170,7 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
     }
     let deciding = |action: &Action| !matches!(action, Action::LatestPush | Action::Nothing);
     report.untested = (0u32..)
-        .zip(set.rules())
+        .zip(snapshot.policies.rules())
         .filter(|(number, rule)| deciding(rule.action()) && !seen.contains(number))
         .map(|(_, rule)| rule.id().to_owned())
         .collect();
@@ -168,8 +178,12 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
 }
 
 impl CaseSpec {
+    fn registries(&self) -> Result<Registries, BadRegistryName> {
+        Registries::all_unavailable(self.unavailable.iter().map(String::as_str))
+    }
+
     /// What came out otherwise, in words. The rules that had a say are added to `seen`.
-    fn differences(&self, set: &PolicySet, seen: &mut BTreeSet<u32>) -> Vec<String> {
+    fn differences(&self, snapshot: &Snapshot, seen: &mut BTreeSet<u32>) -> Vec<String> {
         let context = Context {
             namespace: self.namespace.as_deref().unwrap_or("default"),
             namespace_labels: &self.namespace_labels,
@@ -177,7 +191,7 @@ impl CaseSpec {
         };
         let present = self.pull_policy.map(ImagePullPolicy::as_str);
         let decision = match Reference::parse(&self.image) {
-            Ok(image) => decide(set, &context, &image, present, self.opted_out),
+            Ok(image) => decide(snapshot, &context, &image, present, self.opted_out),
             Err(error) if self.expect.outcome == Outcome::Unparsable => {
                 return self.expect.without_decision(&error.to_string());
             }
@@ -186,7 +200,7 @@ impl CaseSpec {
         seen.extend(decision.observed.iter().map(|observed| observed.rule));
         // Where the image is a target already, the rule only says how it is pulled.
         seen.extend(decision.rule.filter(|_| decision.outcome != Outcome::AlreadyTarget));
-        self.expect.differences(set, &decision, present)
+        self.expect.differences(&snapshot.policies, &decision, present)
     }
 }
 
@@ -293,6 +307,12 @@ impl TestDocument {
                 "there is no preset to take these values",
             );
             problems.push(problem.on_key().hint("add `preset: NAME`, or take them out"));
+        }
+        for (case, place) in self.cases.iter().zip(0..) {
+            if let Err(error) = case.registries() {
+                let path = Path::root().key("cases").index(place).key("unavailable");
+                problems.push(Problem::error("invalid-value", path, error.to_string()));
+            }
         }
         problems
     }

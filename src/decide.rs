@@ -1,4 +1,5 @@
-//! What becomes of one image: the rules of a [`PolicySet`], in their order, on a reference in its context.
+//! What becomes of one image: the rules of a [`PolicySet`], in their order, on a reference in its context, with the facts of a
+//! [`Snapshot`].
 
 mod explain;
 mod outcome;
@@ -6,12 +7,13 @@ mod outcome;
 use smallvec::SmallVec;
 
 pub use self::{
-    explain::{Explanation, Tried, Verdict, explain},
+    explain::{Explanation, Target, TargetVerdict, Tried, Verdict, explain},
     outcome::Outcome,
 };
 use crate::{
     policy::{Action, Context, Found, InOrder, Matches, Mode, PolicySet, PullPolicy, Rewrite, Rule},
     reference::Reference,
+    snapshot::{Registries, Snapshot},
 };
 
 /// What the rules made of an image.
@@ -68,17 +70,18 @@ pub enum Would {
 
 /// Decides on one image. `pull_policy` is the one that it has; `opted_out` whether the Pod must not be rewritten.
 ///
-/// No I/O, no clock, no lock; nothing is allocated but the target.
+/// No I/O, no clock, no lock; nothing is allocated but the target, and those before it whose registries are down.
 pub fn decide<'s>(
-    set: &'s PolicySet,
+    snapshot: &'s Snapshot,
     context: &Context<'_>,
     image: &Reference<'_>,
     pull_policy: Option<&str>,
     opted_out: bool,
 ) -> Decision<'s> {
+    let set = &*snapshot.policies;
     let mut found = Found::default();
     set.images().find(image, Some(context), &mut found);
-    let mut walk = Walk::new(set, context, image, pull_policy, found.rules(set.images(), image));
+    let mut walk = Walk::new(snapshot, context, image, pull_policy, found.rules(set.images(), image));
     if let Some(denied) = walk.next_decision(|rule| rule < set.denying()) {
         return walk.decided(Outcome::Denied, Some(denied), None, set.untouched());
     }
@@ -110,23 +113,51 @@ pub fn decide<'s>(
         Action::Rewrite(rewrite) if leaves_never(rewrite, pull_policy) => {
             walk.decided(Outcome::PullNever, Some(rule), None, set.untouched())
         }
-        Action::Rewrite(rewrite) => match rewrite.target(set.rule(rule).matching(), image) {
-            // Asked again, the Pod would be refused: so it is at once, and does not depend on whether another webhook changes it.
-            Some(target) => match set.denies(context, &target) {
-                Some(denied) => walk.decided(Outcome::Denied, Some(denied), None, set.untouched()),
-                None => walk.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
-            },
-            None => walk.decided(Outcome::InvalidTarget, Some(rule), None, set.untouched()),
-        },
+        Action::Rewrite(rewrite) => {
+            match target(rewrite, set.rule(rule), image, &snapshot.registries) {
+                // Asked again, the Pod would be refused: so it is at once, and does not depend on whether another webhook changes it.
+                Ok(target) => match denies(snapshot, context, &target) {
+                    Some(denied) => walk.decided(Outcome::Denied, Some(denied), None, set.untouched()),
+                    None => walk.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
+                },
+                Err(outcome) => walk.decided(outcome, Some(rule), None, set.untouched()),
+            }
+        }
         Action::Keep | Action::Deny { .. } | Action::LatestPush | Action::Nothing => {
             walk.decided(Outcome::Kept, Some(rule), None, set.pull_kept(rule))
         }
     }
 }
 
+/// Where a rule rewrites an image to; or the outcome where that is nowhere. No later rule makes up for it: what is pulled shall not
+/// depend on which of two rules happens to work.
+fn target(rewrite: &Rewrite, rule: &Rule, image: &Reference<'_>, registries: &Registries) -> Result<String, Outcome> {
+    for target in rewrite.targets(rule.matching(), image) {
+        let target = target.ok_or(Outcome::InvalidTarget)?;
+        if !registries.is_unavailable(&target) {
+            return Ok(target);
+        }
+    }
+    Err(Outcome::TargetUnavailable)
+}
+
+/// The rule that refuses Pods with what an image would be rewritten to.
+fn denies(snapshot: &Snapshot, context: &Context<'_>, target: &str) -> Option<u32> {
+    let set = &*snapshot.policies;
+    if set.denying() == 0 {
+        return None;
+    }
+    let image = &Reference::parse(target).ok()?;
+    let mut found = Found::default();
+    set.images().find(image, Some(context), &mut found);
+    let mut walk = Walk::new(snapshot, context, image, None, found.rules(set.images(), image));
+    walk.next_decision(|rule| rule < set.denying())
+}
+
 /// One image's way through the rules.
 struct Walk<'w, 's, R: Iterator<Item = u32>> {
     set: &'s PolicySet,
+    snapshot: &'s Snapshot,
     context: &'w Context<'w>,
     image: &'w Reference<'w>,
     pull_policy: Option<&'w str>,
@@ -139,14 +170,15 @@ struct Walk<'w, 's, R: Iterator<Item = u32>> {
 
 impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
     fn new(
-        set: &'s PolicySet,
+        snapshot: &'s Snapshot,
         context: &'w Context<'w>,
         image: &'w Reference<'w>,
         pull_policy: Option<&'w str>,
         rules: R,
     ) -> Self {
         Self {
-            set,
+            set: &snapshot.policies,
+            snapshot,
             context,
             image,
             pull_policy,
@@ -188,9 +220,9 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
                 if under_own || leaves_never(rewrite, self.pull_policy) {
                     return;
                 }
-                match rewrite.target(rule.matching(), self.image) {
-                    Some(target) => Would::Rewrite(target),
-                    None => return,
+                match target(rewrite, rule, self.image, &self.snapshot.registries) {
+                    Ok(target) => Would::Rewrite(target),
+                    Err(_) => return,
                 }
             }
             Action::Keep => Would::Keep,
@@ -220,14 +252,15 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
     }
 }
 
-/// An image under a target is never rewritten again. The rule that would have decided its source says how it is pulled; where the
+/// An image under a target is never rewritten again, whichever of a rule's targets it is and whatever is down. The rule that would have decided its source says how it is pulled; where the
 /// source cannot be told, the rules that it may come from do, if they agree.
 fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_policy: Option<&str>) -> Decision<'s> {
-    let (set, context, image) = (walk.set, walk.context, walk.image);
+    let (set, snapshot, context, image) = (walk.set, walk.snapshot, walk.context, walk.image);
     let mut candidates: SmallVec<[u32; 4]> = SmallVec::new();
     let mut sources: SmallVec<[String; 2]> = SmallVec::new();
     let mut shared = false;
     let name = image.canonical_name().to_string();
+    let target = image.canonical().to_string();
     let mut under = walk.under.clone();
     for entry in InOrder::new(&mut under) {
         let rule = set.rule(entry.rule);
@@ -253,11 +286,9 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
         let Ok(source) = Reference::parse(&source) else {
             continue;
         };
-        let decided = decides_on(set, context, &source);
+        let decided = decides_on(snapshot, context, &source);
         let gives_this = |rule: u32| match set.rule(rule).action() {
-            Action::Rewrite(rewrite) => {
-                rewrite.target(set.rule(rule).matching(), &source).as_deref() == Some(&*image.canonical().to_string())
-            }
+            Action::Rewrite(rewrite) => rewrite.gives(&target, set.rule(rule).matching(), &source),
             _ => false,
         };
         if decided.is_some_and(gives_this) {
@@ -300,27 +331,16 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
 }
 
 /// The rule that decides on an image which is under no target.
-fn decides_on(set: &PolicySet, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
+fn decides_on(snapshot: &Snapshot, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
+    let set = &*snapshot.policies;
     let mut found = Found::default();
     set.images().find(image, Some(context), &mut found);
-    let mut walk = Walk::new(set, context, image, None, found.rules(set.images(), image));
+    let mut walk = Walk::new(snapshot, context, image, None, found.rules(set.images(), image));
     walk.next_decision(|rule| rule < set.denying());
     walk.next_decision(|_| true)
 }
 
 impl PolicySet {
-    /// The rule that refuses Pods with this image.
-    fn denies(&self, context: &Context<'_>, image: &str) -> Option<u32> {
-        if self.denying() == 0 {
-            return None;
-        }
-        let image = &Reference::parse(image).ok()?;
-        let mut found = Found::default();
-        self.images().find(image, Some(context), &mut found);
-        let mut walk = Walk::new(self, context, image, None, found.rules(self.images(), image));
-        walk.next_decision(|rule| rule < self.denying())
-    }
-
     /// An image that no rule was asked about.
     pub(crate) fn left(&self, outcome: Outcome) -> Decision<'_> {
         Decision {

@@ -142,6 +142,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Rewrite {
     pub(crate) to: Box<[Template]>,
+    pub(crate) on_unavailable: OnUnavailable,
     pub(crate) preloaded: bool,
     pub(crate) shared_target: bool,
     /// Whether its one template was written as a `prefix`: to show where.
@@ -401,13 +402,30 @@ impl Rewrite {
         &self.to
     }
 
-    /// The reference that the image is rewritten to; `None` where that is not valid.
-    pub(crate) fn target(&self, matching: &Matching, image: &Reference<'_>) -> Option<String> {
-        self.target_of(0, matching, image)
+    /// Those of them that an image may be rewritten to: without `onUnavailable: next` the others are targets, but never used.
+    pub fn usable(&self) -> &[Template] {
+        match self.on_unavailable {
+            OnUnavailable::Keep => self.to.get(..1).unwrap_or_default(),
+            OnUnavailable::Next => &self.to,
+        }
+    }
+
+    /// The references that its usable templates give; `None` for one that is not valid.
+    pub(crate) fn targets<'t>(
+        &'t self,
+        matching: &'t Matching,
+        image: &'t Reference<'_>,
+    ) -> impl Iterator<Item = Option<String>> + 't {
+        (0..self.usable().len()).map(|template| self.target_of(template, matching, image))
+    }
+
+    /// Whether the image may be rewritten to this reference, by whichever of the templates.
+    pub(crate) fn gives(&self, target: &str, matching: &Matching, image: &Reference<'_>) -> bool {
+        (0..self.to.len()).any(|template| self.target_of(template, matching, image).as_deref() == Some(target))
     }
 
     /// The reference that one of its templates gives.
-    pub(crate) fn target_of(&self, template: usize, matching: &Matching, image: &Reference<'_>) -> Option<String> {
+    fn target_of(&self, template: usize, matching: &Matching, image: &Reference<'_>) -> Option<String> {
         let template = self.to.get(template)?;
         let uses_groups = template
             .variables()

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{OPT_OUT_LABEL, Scope};
 use crate::{
     decide::{Decision, Outcome, Would, decide},
-    policy::{Action, Context, Labels, Mode, PullPolicy},
+    policy::{Action, Context, Labels, Mode, PullPolicy, Template},
     reference::Reference,
     review::{ImageSlot, PodView},
     snapshot::{NoLabels, Snapshot},
@@ -103,7 +103,7 @@ impl<'p, 'a> Judge<'p, 'a> {
             }
         };
         let decision = decide(
-            set,
+            self.snapshot,
             &self.context,
             &reference,
             self.scope.pull_policy(slot),
@@ -122,13 +122,13 @@ impl<'p, 'a> Judge<'p, 'a> {
             self.namespace_known
                 && self
                     .snapshot
-                    .credentials
-                    .cover(reference, self.context.namespace, self.context.namespace_labels)
+                    .registries
+                    .covers(reference, self.context.namespace, self.context.namespace_labels)
         };
         let decision = &mut judged.decision;
         // Targets were checked when they were made.
         let has_credential = match decision.target.as_deref() {
-            _ if self.snapshot.credentials.is_empty() => false,
+            _ if !self.snapshot.registries.any_credential() => false,
             Some(target) => Reference::parse(target).is_ok_and(|target| covered(&target)),
             None => judged.reference.as_ref().is_some_and(covered),
         };
@@ -252,12 +252,46 @@ impl<'p> Judged<'p> {
                 shown(slot)
             ));
         }
+        warnings.extend(self.unavailable(snapshot, slot));
         for (rule, mode, would) in self.observed(snapshot, slot) {
             if mode == Mode::Warn {
                 warnings.push(format!("{rule} would {would}"));
             }
         }
         warnings
+    }
+
+    /// That it would be pulled from a registry that is down.
+    fn unavailable(&self, snapshot: &Snapshot, slot: &ImageSlot<'_>) -> Option<String> {
+        let rule = self
+            .decision
+            .rule
+            .filter(|_| self.decision.outcome == Outcome::TargetUnavailable)?;
+        let Action::Rewrite(rewrite) = snapshot.policies.rule(rule).action() else {
+            return None;
+        };
+        let mut hosts: SmallVec<[&str; 2]> = SmallVec::new();
+        for host in rewrite.usable().iter().map(Template::registry) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        let (what, is) = match hosts.len() {
+            1 => ("its target", "is not available"),
+            _ => ("its targets", "are not available"),
+        };
+        let more = hosts.len().saturating_sub(MOST_HOSTS);
+        hosts.truncate(MOST_HOSTS);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        Some(format!(
+            "{} is left as it is: {what} {}{more} {is}",
+            shown(slot),
+            hosts.join(", ")
+        ))
     }
 
     /// What rules that do not decide would have done: the rule, its mode, and what.
@@ -325,6 +359,9 @@ pub(super) fn write_excerpt(out: &mut impl fmt::Write, text: &str) -> fmt::Resul
     }
     Ok(())
 }
+
+/// The registries of a rule that are named.
+const MOST_HOSTS: usize = 3;
 
 /// The characters of a text that are shown.
 const MOST_CHARACTERS: usize = 120;

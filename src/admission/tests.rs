@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     document::{Source, render},
     policy::{Glob, Input, Settings, compile},
-    snapshot::{PullCredential, PullCredentials},
+    snapshot::{Registered, Registries},
 };
 
 const POD_CREATE: &str = include_str!("../../tests/fixtures/reviews/pod-create.json");
@@ -332,11 +332,14 @@ fn the_managed_secret_goes_to_pods_that_pull_from_a_registry_with_a_credential_a
         "- {name: no-inject, match: {images: ['docker.io/quiet/*']}, rewrite: {prefix: r.io}, pull: {inject: false}}
 - {name: hub, match: {images: ['docker.io/**']}, rewrite: {prefix: r.io}}",
     );
-    snapshot.credentials = PullCredentials::new(vec![PullCredential {
+    snapshot.registries = Registries::new(vec![Registered {
+        id: "r.io".into(),
         host: "r.io".into(),
         organization: "".into(),
         namespaces: Some(vec![Glob::new("default")]),
         selector: None,
+        has_pull_credential: true,
+        available: true,
     }]);
     let secrets = |image: &str, namespace: &str| {
         let mut review = create(one(image));

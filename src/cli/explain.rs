@@ -5,13 +5,15 @@ mod text;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::ValueEnum;
 
 use self::explained::Explained;
 use self::text::Colours;
 use super::{FINDINGS, Label, PolicyArgs, stdout_colour, write_stdout};
 use crate::config::Config;
-use crate::policy::Context;
+use crate::policy;
+use crate::snapshot::{Registries, Snapshot};
 
 /// Show what becomes of images, and why.
 ///
@@ -26,6 +28,9 @@ Examples:
   In a namespace with labels, for a Pod with labels:
       waypost explain docker.io/org/app:1.2 --namespace reana-jobs \\
           --namespace-labels team=reana,tier=batch --pod-labels app=worker
+
+  What if a registry were down?
+      waypost explain alpine --unavailable registry.example.com
 
   For a script:
       waypost explain alpine --format json | jq -r '.[].outcome'")]
@@ -50,6 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub pull_policy: Option<String>,
 
+    /// Decide as if this registry were down, all of it or one organization; may be given several times. All others are up.
+    #[arg(long = "unavailable", value_name = "HOST[/ORG]")]
+    pub unavailable: Vec<String>,
+
     /// The form of what is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -71,12 +80,14 @@ pub enum Format {
 /// Explains each image on stdout.
 ///
 /// # Errors
-/// Policies that do not compile ([`Invalid`](super::Invalid)), and those of writing.
+/// Policies that do not compile ([`Invalid`](super::Invalid)), an `--unavailable` that is no registry, and those of writing.
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let set = super::compile(config)?;
+    let mut snapshot = Snapshot::new(super::compile(config)?.into(), 1);
+    snapshot.registries =
+        Registries::all_unavailable(args.unavailable.iter().map(String::as_str)).context("--unavailable")?;
     let namespace_labels = Label::map(&args.namespace_labels);
     let pod_labels = Label::map(&args.pod_labels);
-    let context = Context {
+    let context = policy::Context {
         namespace: &args.namespace,
         namespace_labels: &namespace_labels,
         pod_labels: &pod_labels,
@@ -84,7 +95,7 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let explained: Vec<Explained> = args
         .images
         .iter()
-        .map(|image| Explained::of(&set, &context, image, args.pull_policy.as_deref()))
+        .map(|image| Explained::of(&snapshot, &context, image, args.pull_policy.as_deref()))
         .collect();
     match args.format {
         Format::Text => {

@@ -1,9 +1,10 @@
 //! Why an image became what it became: every rule tried, one by one, for people.
 
-use super::{Decision, Outcome, decide};
+use super::{Decision, Outcome, decide, leaves_never};
 use crate::{
-    policy::{Action, Context, Mismatch, Mode, PolicySet},
+    policy::{Action, Context, Mismatch, Mode, PolicySet, Rewrite, Rule},
     reference::Reference,
+    snapshot::{Registries, Snapshot},
 };
 
 /// How a decision came about.
@@ -22,6 +23,28 @@ pub struct Tried {
     pub rule: u32,
     /// What came of it.
     pub verdict: Verdict,
+    /// The targets that it tried, in their order; none where it does not rewrite the image.
+    pub targets: Vec<Target>,
+}
+
+/// A target that a rule tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The reference; where that is not valid, the template.
+    pub target: String,
+    /// What came of it.
+    pub verdict: TargetVerdict,
+}
+
+/// What came of trying a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetVerdict {
+    /// The image is pulled from it, or would be.
+    Used,
+    /// Its registry is down.
+    Unavailable,
+    /// It is no valid reference.
+    Invalid,
 }
 
 /// What came of trying a rule.
@@ -45,14 +68,20 @@ pub enum Verdict {
 
 /// Decides like [`decide`], and tells about every rule.
 pub fn explain<'s>(
-    set: &'s PolicySet,
+    snapshot: &'s Snapshot,
     context: &Context<'_>,
     image: &Reference<'_>,
     pull_policy: Option<&str>,
     opted_out: bool,
 ) -> Explanation<'s> {
-    let decision = decide(set, context, image, pull_policy, opted_out);
+    let set: &PolicySet = &snapshot.policies;
+    let decision = decide(snapshot, context, image, pull_policy, opted_out);
     let already = decision.outcome == Outcome::AlreadyTarget;
+    let over_image = set.targets_over(image);
+    let under = |rule: u32| {
+        let mut entries = over_image.iter().flat_map(|entries| entries.iter());
+        entries.any(|entry| entry.rule == rule)
+    };
     let mut over = false;
     let tried = (0u32..)
         .zip(set.rules())
@@ -78,10 +107,51 @@ pub fn explain<'s>(
                 over = true;
                 Verdict::Decides
             };
-            Tried { rule: number, verdict }
+            let targets = match (verdict, rule.action()) {
+                // Under a target already, no rule is asked, and those that only record say nothing of their own.
+                (Verdict::Decides | Verdict::FallsThrough, Action::Rewrite(rewrite))
+                    if !already && !leaves_never(rewrite, pull_policy) && !under(number) =>
+                {
+                    targets(rewrite, rule, image, &snapshot.registries)
+                }
+                _ => Vec::new(),
+            };
+            Tried {
+                rule: number,
+                verdict,
+                targets,
+            }
         })
         .collect();
     Explanation { decision, tried }
+}
+
+/// The targets that [`target`](super::target()) tries.
+fn targets(rewrite: &Rewrite, rule: &Rule, image: &Reference<'_>, registries: &Registries) -> Vec<Target> {
+    let mut tried = Vec::new();
+    for (target, template) in rewrite.targets(rule.matching(), image).zip(rewrite.usable()) {
+        let (target, verdict) = match target {
+            Some(target) if registries.is_unavailable(&target) => (target, TargetVerdict::Unavailable),
+            Some(target) => (target, TargetVerdict::Used),
+            None => (template.to_string(), TargetVerdict::Invalid),
+        };
+        tried.push(Target { target, verdict });
+        if verdict != TargetVerdict::Unavailable {
+            break;
+        }
+    }
+    tried
+}
+
+impl TargetVerdict {
+    /// As the JSON has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::Unavailable => "unavailable",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 impl Verdict {

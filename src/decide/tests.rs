@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+mod unavailable;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -6,9 +8,10 @@ use super::*;
 use crate::{
     document::{Source, render},
     policy::{Input, PresetChoice, Settings, compile},
+    snapshot::Registered,
 };
 
-fn set_of(rules: &str) -> PolicySet {
+fn set_of(rules: &str) -> Snapshot {
     let mut text =
         String::from("apiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nspec:\n  rules:\n");
     for line in rules.lines() {
@@ -24,7 +27,7 @@ fn set_of(rules: &str) -> PolicySet {
         settings: Settings::default(),
     });
     match compiled.set {
-        Some(set) => set,
+        Some(set) => Snapshot::new(Arc::new(set), 1),
         None => panic!("{}", render::text(&compiled.diagnostics, false)),
     }
 }
@@ -43,7 +46,7 @@ const POD: Pod<'_> = Pod {
     opted_out: false,
 };
 
-fn check(set: &PolicySet, image: &str, pod: &Pod<'_>) -> String {
+fn check(snapshot: &Snapshot, image: &str, pod: &Pod<'_>) -> String {
     let labels: BTreeMap<String, String> = pod
         .labels
         .iter()
@@ -56,7 +59,7 @@ fn check(set: &PolicySet, image: &str, pod: &Pod<'_>) -> String {
         pod_labels: &labels,
     };
     let reference = Reference::parse(image).unwrap();
-    let decision = explain(set, &context, &reference, pod.pull_policy, pod.opted_out).decision;
+    let decision = explain(snapshot, &context, &reference, pod.pull_policy, pod.opted_out).decision;
     let mut told = decision.outcome.as_str().to_owned();
     if let Some(target) = &decision.target {
         told.push(' ');
@@ -71,7 +74,11 @@ fn check(set: &PolicySet, image: &str, pod: &Pod<'_>) -> String {
         told.push_str(secret);
     }
     for observed in &decision.observed {
-        told.push_str(&format!(" ({} {:?})", set.rule(observed.rule).name(), observed.would));
+        told.push_str(&format!(
+            " ({} {:?})",
+            snapshot.policies.rule(observed.rule).name(),
+            observed.would
+        ));
     }
     told
 }
@@ -342,6 +349,9 @@ fn rule(number: usize) -> impl Strategy<Value = String> {
         "rewrite: {prefix: r.io, preloaded: true}",
         "rewrite: {to: ['r.io/one'], sharedTarget: true}",
         "rewrite: {to: ['s.io/{namespace}/x/{name}'], sharedTarget: true}",
+        "rewrite: {to: ['r.io/{registry}/{repository}', 's.io/{registry}/{repository}'], onUnavailable: next}",
+        "rewrite: {to: ['s.io/y/{registry}/{repository}', 'r.io/org/{registry}/{repository}', 't.io/{registry}/{repository}'], onUnavailable: next}",
+        "rewrite: {to: ['t.io/{registry}/{repository}', 'r.io/{registry}/{repository}'], onUnavailable: keep}",
     ]);
     let pull = prop::sample::select(vec![
         "",
@@ -360,7 +370,7 @@ fn policies() -> impl Strategy<Value = Vec<String>> {
     (rule(0), rule(1), rule(2), rule(3)).prop_map(|(a, b, c, d)| vec![a, b, c, d])
 }
 
-fn set_of_each(rules: &[String]) -> Option<PolicySet> {
+fn set_of_each(rules: &[String]) -> Option<Snapshot> {
     let source = |(number, rule): (usize, &String)| {
         let head = "apiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata";
         Source::new(
@@ -369,12 +379,46 @@ fn set_of_each(rules: &[String]) -> Option<PolicySet> {
         )
     };
     let sources = rules.iter().enumerate().map(source).collect();
-    compile(&Input {
+    let compiled = compile(&Input {
         sources,
         presets: Vec::new(),
         settings: Settings::default(),
-    })
-    .set
+    });
+    compiled.set.map(|set| Snapshot::new(Arc::new(set), 1))
+}
+
+fn registries() -> impl Strategy<Value = Registries> {
+    let name = prop::sample::select(vec![
+        ("r.io", ""),
+        ("R.io", "org"),
+        ("s.io", ""),
+        ("s.io", "y"),
+        ("t.io", ""),
+        ("docker.io", ""),
+        ("docker.io", "library"),
+    ]);
+    let registered = (name, any::<bool>()).prop_map(|((host, organization), available)| Registered {
+        id: host.into(),
+        host: host.into(),
+        organization: organization.into(),
+        namespaces: None,
+        selector: None,
+        has_pull_credential: false,
+        available,
+    });
+    prop::collection::vec(registered, 0..6).prop_map(Registries::new)
+}
+
+/// By the words of the rule: among the registries over it, those with the longest name are asked, and all must be down.
+fn is_down(registries: &Registries, target: &str) -> bool {
+    let name = |registry: &Registered| format!("{}/{}", registry.host.to_lowercase(), registry.organization);
+    let over = |registry: &&Registered| target.starts_with(&format!("{}/", name(registry).trim_end_matches('/')));
+    let longest = registries.iter().filter(over).map(name).max_by_key(String::len);
+    let mut asked = registries
+        .iter()
+        .filter(|registry| Some(name(registry)) == longest)
+        .peekable();
+    asked.peek().is_some() && asked.all(|registry| !registry.available)
 }
 
 fn image() -> impl Strategy<Value = String> {
@@ -393,6 +437,8 @@ fn image() -> impl Strategy<Value = String> {
         "r.io/one",
         "s.io/x/x/y",
         "r.io/org/docker.io/x/y",
+        "s.io/docker.io/library/alpine",
+        "t.io/q.io/x",
         "Upper/x",
     ]);
     let suffix = prop::sample::select(vec!["", ":latest", ":1"]);
@@ -403,29 +449,50 @@ proptest! {
     #![proptest_config(ProptestConfig { max_global_rejects: 20_000, ..ProptestConfig::with_cases(600) })]
 
     #[test]
-    fn deciding_on_what_was_decided_changes_nothing(
+    fn deciding_on_what_was_decided_changes_nothing_whatever_goes_down_meanwhile(
         rules in policies(),
         image in image(),
         namespace in prop::sample::select(vec!["a", "ab", "b"]),
         label in prop::sample::select(vec!["x", "y"]),
         present in prop::sample::select(vec!["Always", "IfNotPresent", "Never"]),
+        before in registries(),
+        after in registries(),
     ) {
-        let Some(set) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
+        let Some(mut snapshot) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
         let labels: BTreeMap<String, String> = BTreeMap::from([("l".to_owned(), label.to_owned())]);
         let none = BTreeMap::new();
         let context = Context { namespace, namespace_labels: &none, pod_labels: &labels };
         let reference = Reference::parse(&image).unwrap();
-        let first = decide(&set, &context, &reference, Some(present), false);
+        snapshot.registries = before;
+        let first = decide(&snapshot, &context, &reference, Some(present), false);
         if let Some(target) = &first.target {
+            prop_assert!(!is_down(&snapshot.registries, target), "{} -> {}", image, target);
             let policy = first.pull.policy_for(Some(present)).unwrap_or(present);
             let again = Reference::parse(target).unwrap();
-            let second = decide(&set, &context, &again, Some(policy), false);
+            for registries in [&snapshot.registries, &after] {
+                let snapshot = Snapshot { registries: registries.clone(), ..snapshot.clone() };
+                let second = decide(&snapshot, &context, &again, Some(policy), false);
                 prop_assert_eq!(second.outcome, Outcome::AlreadyTarget, "{} -> {}", image, target);
                 prop_assert_eq!(second.pull.policy_for(Some(policy)), None, "{} -> {}", image, target);
                 for secret in second.pull.secrets {
                     prop_assert!(first.pull.secrets.contains(secret), "{} -> {}", image, target);
                 }
+            }
         }
+        if first.outcome == Outcome::TargetUnavailable {
+            prop_assert_eq!(first.pull.policy_for(Some(present)), None);
+            prop_assert!(first.pull.secrets.is_empty() && first.pull.common_secrets.is_empty());
+        }
+        for observed in &first.observed {
+            if let Would::Rewrite(target) = &observed.would {
+                prop_assert!(!is_down(&snapshot.registries, target), "{} -> {}", image, target);
+            }
+        }
+        // Which rule decides does not depend on what is up, except that one may deny what another would pull.
+        let up = Snapshot { registries: Registries::default(), ..snapshot.clone() };
+        let up = decide(&up, &context, &reference, Some(present), false);
+        let denied = [first.outcome, up.outcome].contains(&Outcome::Denied);
+        prop_assert!(denied || first.rule == up.rule, "{}: {:?} {:?}", image, first, up);
     }
 
     #[test]
@@ -434,12 +501,14 @@ proptest! {
         image in image(),
         namespace in prop::sample::select(vec!["a", "ab", "b"]),
         label in prop::sample::select(vec!["x", "y"]),
+        registries in registries(),
     ) {
-        let Some(set) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
+        let Some(mut snapshot) = set_of_each(&rules) else { return Err(TestCaseError::reject("has errors")) };
+        snapshot.registries = registries;
         let labels: BTreeMap<String, String> = BTreeMap::from([("l".to_owned(), label.to_owned())]);
         let context = Context { namespace, namespace_labels: &labels, pod_labels: &labels };
         let reference = Reference::parse(&image).unwrap();
-        let explanation = explain(&set, &context, &reference, None, false);
+        let explanation = explain(&snapshot, &context, &reference, None, false);
         let deciding = explanation.tried.iter().find(|tried| tried.verdict == Verdict::Decides).map(|tried| tried.rule);
         let denies_target = explanation.tried.iter().find(|tried| tried.verdict == Verdict::DeniesTarget);
         if explanation.decision.outcome == Outcome::AlreadyTarget {
@@ -449,6 +518,10 @@ proptest! {
             prop_assert!(deciding.is_some(), "{}", image);
         } else {
             prop_assert_eq!(deciding, explanation.decision.rule, "{}", image);
+            let tried = explanation.tried.iter().find(|tried| tried.verdict == Verdict::Decides);
+            let last = tried.and_then(|tried| tried.targets.last());
+            let used = last.filter(|target| target.verdict == TargetVerdict::Used).map(|target| &target.target);
+            prop_assert_eq!(used, explanation.decision.target.as_ref(), "{}", image);
         }
     }
 }

@@ -219,12 +219,13 @@ pub struct RegexSpec {
 pub struct RewriteSpec {
     /// A registry, with a path if need be: short for `to: ["<prefix>/{registry}/{repository}"]`.
     pub prefix: Option<String>,
-    /// Templates with `{registry}`, `{repository}`, and the repository's `{namespace}` and `{name}`; the first that is available is used.
+    /// Templates with `{registry}`, `{repository}`, and the repository's `{namespace}` and `{name}`. The first is used; with
+    /// `onUnavailable: next` the first that is up.
     #[schemars(length(min = 1))]
     pub to: Option<Vec<String>>,
     /// The registry where the image was last pushed to.
     pub latest_push: Option<LatestPushSpec>,
-    /// What to do when the target's registry is down.
+    /// What to do when the target's registry is down. Absent: `keep`.
     pub on_unavailable: Option<OnUnavailable>,
     /// That two different images may be given one name is intended.
     #[serde(default)]
@@ -246,12 +247,13 @@ pub struct LatestPushSpec {
 }
 
 /// What to do when the target's registry is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnUnavailable {
     /// Keep the image as it is.
+    #[default]
     Keep,
-    /// Use the next target of the list that is up.
+    /// Use the next target of the list that is up; keep the image where none is.
     Next,
 }
 

@@ -98,11 +98,14 @@ fn the_managed_secret_is_not_for_an_unknown_namespace_and_a_rules_own_is() {
         (Some(&[][..]), json!([{"name": "mine"}, {"name": "waypost-pull"}])),
     ] {
         let mut snapshot = watched(labels);
-        snapshot.credentials = PullCredentials::new(vec![PullCredential {
+        snapshot.registries = Registries::new(vec![Registered {
+            id: "r.io".into(),
             host: "r.io".into(),
             organization: "".into(),
             namespaces: None,
             selector: None,
+            has_pull_credential: true,
+            available: true,
         }]);
         let answered = ask(&snapshot, &create(one("alpine")));
         assert_eq!(answered.object["spec"]["imagePullSecrets"], expected, "{labels:?}");

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use crate::admission::OPT_OUT_LABEL;
-use crate::decide::{Outcome, Tried, Verdict, explain};
-use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, PolicySet, Rule};
+use crate::decide::{Outcome, Target, TargetVerdict, Tried, Verdict, explain};
+use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, Rule};
 use crate::reference::Reference;
+use crate::snapshot::Snapshot;
 
 /// An image, explained.
 #[derive(Debug, Serialize)]
@@ -53,10 +54,23 @@ pub(super) struct TriedRule {
     pub(super) rule: String,
     pub(super) verdict: &'static str,
     pub(super) reason: String,
+    /// The targets that it tried, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) targets: Vec<TriedTarget>,
+}
+
+/// A target that a rule tried.
+#[derive(Debug, Serialize)]
+pub(super) struct TriedTarget {
+    pub(super) target: String,
+    pub(super) verdict: &'static str,
+    #[serde(skip)]
+    pub(super) reason: &'static str,
 }
 
 impl Explained {
-    pub(super) fn of(set: &PolicySet, context: &Context<'_>, image: &str, pull_policy: Option<&str>) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, context: &Context<'_>, image: &str, pull_policy: Option<&str>) -> Self {
+        let set = &*snapshot.policies;
         let unexplained = |error: String| Self {
             input: image.to_owned(),
             normal: None,
@@ -80,7 +94,7 @@ impl Explained {
         let opts_out = |labels: &dyn Labels| labels.value(OPT_OUT_LABEL) == Some("disabled");
         let opted_out =
             set.settings().opt_out_allowed && (opts_out(context.pod_labels) || opts_out(context.namespace_labels));
-        let explanation = explain(set, context, &reference, pull_policy, opted_out);
+        let explanation = explain(snapshot, context, &reference, pull_policy, opted_out);
         let decision = &explanation.decision;
         let tried = explanation
             .tried
@@ -91,6 +105,7 @@ impl Explained {
                     rule: rule.id().to_owned(),
                     verdict: tried.verdict.as_str(),
                     reason: reason(rule, tried, context, decision.outcome, opted_out),
+                    targets: tried.targets.iter().map(TriedTarget::of).collect(),
                 }
             })
             .collect();
@@ -99,6 +114,9 @@ impl Explained {
         match decision.outcome {
             Outcome::InvalidTarget => notes
                 .push("the rule's template gives a name that no image can have: the image is left as it is".to_owned()),
+            Outcome::TargetUnavailable => notes.push(
+                "no target that the rule may use is up: the image is left as it is, and the user is warned".to_owned(),
+            ),
             Outcome::PullNever => {
                 notes.push("its imagePullPolicy is Never: only a rule with `preloaded: true` rewrites it".to_owned())
             }
@@ -131,6 +149,28 @@ impl Explained {
     }
 }
 
+impl TriedRule {
+    /// Whether a target that it tried is down.
+    pub(super) fn any_unavailable(&self) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.verdict == TargetVerdict::Unavailable.as_str())
+    }
+}
+
+impl TriedTarget {
+    fn of(tried: &Target) -> Self {
+        Self {
+            target: tried.target.clone(),
+            verdict: tried.verdict.as_str(),
+            reason: match tried.verdict {
+                TargetVerdict::Used => "used",
+                TargetVerdict::Unavailable => "its registry is down",
+                TargetVerdict::Invalid => "it gives a name that no image can have",
+            },
+        }
+    }
+}
+
 fn reason(rule: &Rule, tried: &Tried, context: &Context<'_>, outcome: Outcome, opted_out: bool) -> String {
     match tried.verdict {
         Verdict::Decides => action(rule),
@@ -156,7 +196,7 @@ fn action(rule: &Rule) -> String {
         Action::Rewrite(rewrite) => format!(
             "it rewrites to {}",
             rewrite
-                .templates()
+                .usable()
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()

@@ -83,6 +83,10 @@ fn write(explained: &Explained, colours: &Colours, out: &mut String) -> std::fmt
                 "    {colour}{mark}{end} {:<width$}  {dim}{}{end}",
                 rule.rule, rule.reason
             )?;
+            // Where nothing is down, the outcome says it all.
+            for target in rule.targets.iter().filter(|_| rule.any_unavailable()) {
+                writeln!(out, "        {}  {dim}{}{end}", target.target, target.reason)?;
+            }
         }
     }
     let by = explained

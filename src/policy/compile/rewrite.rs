@@ -2,7 +2,7 @@
 
 use crate::{
     document::{Path, Problem},
-    policy::{Action, Matching, Pattern, Rewrite, Segment, Template, TemplateError, spec::RewriteSpec},
+    policy::{Action, Matching, OnUnavailable, Pattern, Rewrite, Segment, Template, TemplateError, spec::RewriteSpec},
 };
 
 /// Compiles `rewrite`; `groups` are those that its templates may name.
@@ -43,6 +43,8 @@ pub(super) fn rewriting(
     if spec.latest_push.is_some() {
         return Action::LatestPush;
     }
+    let on_unavailable = spec.on_unavailable.unwrap_or_default();
+    problems.extend(never_next(&spec, on_unavailable, path));
     let mut to = Vec::new();
     let mut add = |path: Path, template: Result<Template, TemplateError>| match template {
         Ok(template) => to.push(template),
@@ -63,12 +65,39 @@ pub(super) fn rewriting(
     let repositories: Option<Vec<String>> = patterns.iter().map(|pattern| literal_repository(pattern)).collect();
     Action::Rewrite(Box::new(Rewrite {
         to: to.into(),
+        on_unavailable,
         preloaded: spec.preloaded,
         shared_target: spec.shared_target,
         written_as_prefix: spec.prefix.is_some(),
         source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
         source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
     }))
+}
+
+/// Targets that are never used, or a next one that is not there.
+fn never_next(spec: &RewriteSpec, on_unavailable: OnUnavailable, path: &Path) -> Option<Problem> {
+    let targets = spec.to.as_ref().map_or(usize::from(spec.prefix.is_some()), Vec::len);
+    let key = path.clone().key("onUnavailable");
+    match on_unavailable {
+        OnUnavailable::Keep if targets > 1 => Some(
+            Problem::warning(
+                "unused-target",
+                path.clone().key("to").index(1),
+                "only the first target is ever used: where it is down, images are kept",
+            )
+            .hint("say `onUnavailable: next` to use the next one that is up, or take the others out"),
+        ),
+        OnUnavailable::Next if targets == 1 => Some(
+            Problem::warning(
+                "no-next-target",
+                key,
+                "there is no next target: where the only one is down, images are kept",
+            )
+            .on_key()
+            .hint("add another to `to`; no later rule is asked"),
+        ),
+        OnUnavailable::Keep | OnUnavailable::Next => None,
+    }
 }
 
 fn literal_repository(pattern: &Pattern) -> Option<String> {

@@ -178,13 +178,13 @@ fn not_yet(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
                 "latestPush",
                 "no push is recorded yet: the rule falls through to the next",
             );
-        }
-        if rewrite.on_unavailable.is_some() {
-            warn(
-                path.clone().key("onUnavailable"),
-                "onUnavailable",
-                "registries are not probed yet: the first target is always used",
-            );
+            if rewrite.on_unavailable.is_some() {
+                warn(
+                    path.clone().key("onUnavailable"),
+                    "onUnavailable",
+                    "no push is recorded yet: there is no target that could be down",
+                );
+            }
         }
         if rewrite.pin.is_some() {
             warn(

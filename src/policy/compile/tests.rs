@@ -115,8 +115,26 @@ fn each_mistake_has_its_code() {
         ("- {name: a, rewrite: {to: ['{registry}/x']}}", vec!["invalid-template"]),
         ("- {name: a, rewrite: {latestPush: {}}}", vec!["no-effect-yet"]),
         (
+            "- {name: a, rewrite: {latestPush: {}, onUnavailable: next}}",
+            vec!["no-effect-yet", "no-effect-yet"],
+        ),
+        (
             "- {name: a, rewrite: {prefix: r.io, onUnavailable: next}}",
-            vec!["no-effect-yet"],
+            vec!["no-next-target"],
+        ),
+        ("- {name: a, rewrite: {prefix: r.io, onUnavailable: keep}}", vec![]),
+        ("- {name: a, rewrite: {onUnavailable: next}}", vec!["no-target"]),
+        (
+            "- {name: a, rewrite: {to: ['r.io/{registry}/{repository}', 's.io/{registry}/{repository}']}}",
+            vec!["unused-target"],
+        ),
+        (
+            "- {name: a, rewrite: {to: ['r.io/{registry}/{repository}', 's.io/{registry}/{repository}'], onUnavailable: keep}}",
+            vec!["unused-target"],
+        ),
+        (
+            "- {name: a, rewrite: {to: ['r.io/{registry}/{repository}', 's.io/{registry}/{repository}'], onUnavailable: next}}",
+            vec![],
         ),
         ("- {name: a, replicate: {registry: r}}", vec!["no-effect-yet"]),
         (
@@ -257,7 +275,7 @@ fn a_template_that_can_send_two_images_to_one_name_is_refused() {
         ),
         // The second target of the one, the first of the other.
         (
-            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/{repository}', 's.io/{repository}']}}\n- {name: b, match: {images: ['b.io/**']}, rewrite: {to: ['s.io/{repository}']}}",
+            "- {name: a, match: {images: ['a.io/**']}, rewrite: {to: ['r.io/{repository}', 's.io/{repository}'], onUnavailable: next}}\n- {name: b, match: {images: ['b.io/**']}, rewrite: {to: ['s.io/{repository}']}}",
             true,
         ),
         (

@@ -11,7 +11,7 @@ use waypost::admission::{ImageEvent, Observer, ReviewOutcome, respond};
 use waypost::document::Source;
 use waypost::policy::{Input, Settings, compile};
 use waypost::review::Operation;
-use waypost::snapshot::{PullCredential, PullCredentials, Snapshot};
+use waypost::snapshot::{Registered, Registries, Snapshot};
 
 fuzz_target!(|body: &[u8]| {
     let answer = match respond(&SNAPSHOT, body, &NoFailure) {
@@ -71,11 +71,14 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         settings: Settings::default(),
     });
     let mut snapshot = Snapshot::new(Arc::new(compiled.set.expect("the policy of this file is valid")), 1);
-    snapshot.credentials = PullCredentials::new(vec![PullCredential {
+    snapshot.registries = Registries::new(vec![Registered {
+        id: "registry.cern.ch".into(),
         host: "registry.cern.ch".into(),
         organization: "".into(),
         namespaces: None,
         selector: None,
+        has_pull_credential: true,
+        available: true,
     }]);
     snapshot
 });

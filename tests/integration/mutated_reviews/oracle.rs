@@ -14,7 +14,7 @@ use waypost::document::{Source, render};
 use waypost::http::webhook;
 use waypost::metrics::Metrics;
 use waypost::policy::{Glob, Input, PresetChoice, Settings, compile};
-use waypost::snapshot::{PullCredential, PullCredentials, Snapshot};
+use waypost::snapshot::{Registered, Registries, Snapshot};
 
 /// The webhook as `serve` has it, without sockets.
 pub(super) struct Oracle {
@@ -39,11 +39,14 @@ impl Oracle {
             panic!("{}", render::text(&compiled.diagnostics, false));
         };
         let mut snapshot = Snapshot::new(Arc::new(set), 1);
-        snapshot.credentials = PullCredentials::new(vec![PullCredential {
+        snapshot.registries = Registries::new(vec![Registered {
+            id: "registry.cern.ch".into(),
             host: "registry.cern.ch".into(),
             organization: "".into(),
             namespaces: Some(vec![Glob::new("default"), Glob::new("reana-*")]),
             selector: None,
+            has_pull_credential: true,
+            available: true,
         }]);
         let metrics = Arc::new(Metrics::new());
         let reviews = Reviews::new(Arc::new(Current::new(snapshot)), metrics.clone());

@@ -1,0 +1,159 @@
+//! The registries that Waypost knows, as decisions see them: who may pull from which, and which are down.
+
+use std::sync::Arc;
+
+use crate::{
+    policy::{Glob, LabelSelector, Labels},
+    reference::{Reference, is_registry_host, valid_registry, valid_repository},
+};
+
+/// The registries of one moment: immutable, and cloned for the price of a counter.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    all: Arc<[Registered]>,
+    /// Whether any is not available: mostly none is, and then no name is looked at.
+    any_unavailable: bool,
+    /// Whether any has a pull credential.
+    any_credential: bool,
+}
+
+/// A registry that Waypost knows.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// How its admin calls it.
+    pub id: Box<str>,
+    /// Its host, as references say it, in any letter case; Docker Hub's is `docker.io`.
+    pub host: Box<str>,
+    /// The path below the host that it is for, without slashes at its ends; empty for all.
+    pub organization: Box<str>,
+    /// Names of namespaces that may use its credential; `*` stands for any characters. None: all.
+    pub namespaces: Option<Vec<Glob>>,
+    /// Labels of namespaces that may use its credential. Both must hold where both are given.
+    pub selector: Option<LabelSelector>,
+    /// Whether there is a credential to pull from it with.
+    pub has_pull_credential: bool,
+    /// Whether images can be pulled from it, as far as is known.
+    pub available: bool,
+}
+
+impl Registries {
+    /// Takes all of them, in the order in which they are listed.
+    pub fn new(all: Vec<Registered>) -> Self {
+        Self {
+            any_unavailable: all.iter().any(|registry| !registry.available),
+            any_credential: all.iter().any(|registry| registry.has_pull_credential),
+            all: all.into(),
+        }
+    }
+
+    /// As if those of these names (`HOST` or `HOST/ORGANIZATION`) were down and there were no others: to try policies out.
+    ///
+    /// # Errors
+    ///
+    /// The first that is no such name.
+    pub fn all_unavailable<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, BadRegistryName> {
+        let down = names.into_iter().map(Registered::unavailable);
+        Ok(Self::new(down.collect::<Result<_, _>>()?))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Registered> {
+        self.all.iter()
+    }
+
+    /// How their admins call them.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|registry| &*registry.id)
+    }
+
+    /// Whether any has a pull credential.
+    pub fn any_credential(&self) -> bool {
+        self.any_credential
+    }
+
+    /// Whether the image lies under a registry that has a pull credential for this namespace.
+    pub fn covers(&self, image: &Reference<'_>, namespace: &str, labels: &dyn Labels) -> bool {
+        self.any_credential
+            && self.all.iter().any(|registry| {
+                registry.has_pull_credential
+                    && registry.is_over(image.registry(), image.repository().segments())
+                    && registry.admits(namespace, labels)
+            })
+    }
+
+    /// Whether what this name stands for cannot be pulled now: the registry that it lies under is down. That is the one of its host
+    /// with the longest organization over it; of several that are the same, all must be down. A name under none is taken to be there.
+    ///
+    /// `target` is a reference in its normal form, such as rules write.
+    pub fn is_unavailable(&self, target: &str) -> bool {
+        self.any_unavailable
+            && self
+                .over(target)
+                .is_some_and(|mut over| over.all(|found| !found.available))
+    }
+
+    /// The registries that this name lies under: of its host those with the longest organization, several where they have the same.
+    fn over<'r>(&'r self, target: &'r str) -> Option<impl Iterator<Item = &'r Registered>> {
+        let (host, path) = target.split_once('/')?;
+        // A tag or digest is in the last segment, which is no part of an organization.
+        let over = move |registry: &&Registered| registry.is_over(host, path.split('/'));
+        let longest = self
+            .all
+            .iter()
+            .filter(over)
+            .map(|found| found.organization.len())
+            .max()?;
+        let all = self.all.iter().filter(over);
+        Some(all.filter(move |registry| registry.organization.len() == longest))
+    }
+}
+
+impl Registered {
+    fn unavailable(name: &str) -> Result<Self, BadRegistryName> {
+        let (host, organization) = name
+            .split_once('/')
+            .map_or((name, None), |(host, path)| (host, Some(path)));
+        let valid = is_registry_host(host)
+            && valid_registry(host).is_ok()
+            && organization.is_none_or(|path| valid_repository(path).is_ok());
+        if !valid {
+            return Err(BadRegistryName(name.into()));
+        }
+        // As references have it once they are normalised.
+        let host = if host.eq_ignore_ascii_case("index.docker.io") {
+            "docker.io"
+        } else {
+            host
+        };
+        Ok(Self {
+            id: name.into(),
+            host: host.into(),
+            organization: organization.unwrap_or_default().into(),
+            namespaces: None,
+            selector: None,
+            has_pull_credential: false,
+            available: false,
+        })
+    }
+
+    /// By whole segments: the organization `team` is not over `teams/app`, nor over itself.
+    fn is_over<'s>(&self, host: &str, mut path: impl Iterator<Item = &'s str>) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+            && (self.organization.is_empty()
+                || self.organization.split('/').all(|part| path.next() == Some(part)) && path.next().is_some())
+    }
+
+    fn admits(&self, namespace: &str, labels: &dyn Labels) -> bool {
+        let named = |globs: &Vec<Glob>| globs.iter().any(|glob| glob.matches(namespace));
+        self.namespaces.as_ref().is_none_or(named)
+            && self.selector.as_ref().is_none_or(|selector| selector.selects(labels))
+    }
+}
+
+/// What is no name of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no registry: write its host, and its organization if it has one, as in registry.example.com/team", .0.escape_debug())]
+pub struct BadRegistryName(Box<str>);
+
+#[cfg(test)]
+mod tests;
