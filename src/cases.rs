@@ -35,7 +35,7 @@ use crate::{
     document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check::Shape},
     policy::{Action, Context, Input, PolicySet, PresetChoice, Settings, compile, spec},
     reference::Reference,
-    snapshot::{BadRegistryName, Registries, Snapshot},
+    snapshot::{Registered, Registries, Snapshot},
 };
 
 /// A test file as it is written.
@@ -156,8 +156,9 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
     let mut seen = BTreeSet::new();
     for (case, place) in document.cases.iter().zip(0..) {
         report.cases += 1;
-        // Names that are none were found when the file was read.
-        snapshot.registries = case.registries().unwrap_or_default();
+        // What is no name was found when the file was read.
+        let down = case.unavailable.iter().flat_map(|name| Registered::unavailable(name));
+        snapshot.registries = Registries::new(down.collect());
         let differences = case.differences(&snapshot, &mut seen);
         if !differences.is_empty() {
             let path = Path::root().key("cases").index(place).key("expect");
@@ -178,10 +179,6 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
 }
 
 impl CaseSpec {
-    fn registries(&self) -> Result<Registries, BadRegistryName> {
-        Registries::all_unavailable(self.unavailable.iter().map(String::as_str))
-    }
-
     /// What came out otherwise, in words. The rules that had a say are added to `seen`.
     fn differences(&self, snapshot: &Snapshot, seen: &mut BTreeSet<u32>) -> Vec<String> {
         let context = Context {
@@ -309,9 +306,11 @@ impl TestDocument {
             problems.push(problem.on_key().hint("add `preset: NAME`, or take them out"));
         }
         for (case, place) in self.cases.iter().zip(0..) {
-            if let Err(error) = case.registries() {
-                let path = Path::root().key("cases").index(place).key("unavailable");
-                problems.push(Problem::error("invalid-value", path, error.to_string()));
+            for (name, number) in case.unavailable.iter().zip(0..) {
+                if let Err(error) = Registered::unavailable(name) {
+                    let path = Path::root().key("cases").index(place).key("unavailable").index(number);
+                    problems.push(Problem::error("invalid-value", path, error.to_string()));
+                }
             }
         }
         problems

@@ -7,10 +7,10 @@
 //! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
-//! | [`decide`] | what becomes of one image, and why | `policy` |
+//! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
+//! | [`decide`] | what becomes of one image, and why | `snapshot` |
 //! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
-//! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
 //! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions | `reference`, `policy` |

@@ -70,7 +70,7 @@ impl Core {
         };
         for image in &self.images {
             if let Ok(reference) = Reference::parse(image) {
-                black_box(decide(&self.snapshot.policies, &context, &reference, None, false));
+                black_box(decide(&self.snapshot, &context, &reference, None, false));
             }
         }
         self.images.len()

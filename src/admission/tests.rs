@@ -1,5 +1,6 @@
 mod namespaces;
 mod notices;
+mod unavailable;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 

@@ -98,6 +98,33 @@ fn policies_are_read_by_name_and_cases_have_a_context() {
 }
 
 #[test]
+fn a_case_may_say_which_registries_are_down() {
+    let report = own("- image: alpine
+  namespace: team-x
+  namespaceLabels: {tier: a}
+  unavailable: [r.io]
+  expect: {outcome: target_unavailable, rule: hub, secrets: []}
+- {image: alpine, namespace: team-x, namespaceLabels: {tier: a}, expect: {outcome: rewritten}}
+- {image: alpine, namespace: team-x, namespaceLabels: {tier: a}, unavailable: [r.io/other], expect: {outcome: rewritten}}
+- {image: quay.io/x, unavailable: [], expect: {outcome: unmatched}}
+");
+    assert!(
+        report.diagnostics.is_empty(),
+        "{}",
+        render::text(&report.diagnostics, false)
+    );
+    assert_eq!((report.cases, report.untested), (4, vec![]));
+
+    let report = own("- {image: alpine, unavailable: [team], expect: {outcome: unmatched}}");
+    assert_eq!(report.cases, 0);
+    let [found] = &report.diagnostics[..] else {
+        panic!("{:?}", report.diagnostics);
+    };
+    assert_eq!((found.code, found.spot.as_ref().unwrap().line), ("invalid-value", 3));
+    assert!(found.message.starts_with("`team` is no registry"), "{}", found.message);
+}
+
+#[test]
 fn a_case_that_comes_out_otherwise_is_told_in_words_and_with_its_place() {
     let report = own("- image: alpine
   namespace: team-x

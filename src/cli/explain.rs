@@ -5,15 +5,14 @@ mod text;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::ValueEnum;
 
 use self::explained::Explained;
 use self::text::Colours;
 use super::{FINDINGS, Label, PolicyArgs, stdout_colour, write_stdout};
 use crate::config::Config;
-use crate::policy;
-use crate::snapshot::{Registries, Snapshot};
+use crate::policy::Context;
+use crate::snapshot::{Registered, Registries, Snapshot};
 
 /// Show what becomes of images, and why.
 ///
@@ -56,8 +55,8 @@ pub struct Args {
     pub pull_policy: Option<String>,
 
     /// Decide as if this registry were down, all of it or one organization; may be given several times. All others are up.
-    #[arg(long = "unavailable", value_name = "HOST[/ORG]")]
-    pub unavailable: Vec<String>,
+    #[arg(long = "unavailable", value_name = "HOST[/ORG]", value_parser = Registered::unavailable)]
+    pub unavailable: Vec<Registered>,
 
     /// The form of what is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -80,14 +79,13 @@ pub enum Format {
 /// Explains each image on stdout.
 ///
 /// # Errors
-/// Policies that do not compile ([`Invalid`](super::Invalid)), an `--unavailable` that is no registry, and those of writing.
+/// Policies that do not compile ([`Invalid`](super::Invalid)), and those of writing.
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let mut snapshot = Snapshot::new(super::compile(config)?.into(), 1);
-    snapshot.registries =
-        Registries::all_unavailable(args.unavailable.iter().map(String::as_str)).context("--unavailable")?;
+    snapshot.registries = Registries::new(args.unavailable.clone());
     let namespace_labels = Label::map(&args.namespace_labels);
     let pod_labels = Label::map(&args.pod_labels);
-    let context = policy::Context {
+    let context = Context {
         namespace: &args.namespace,
         namespace_labels: &namespace_labels,
         pod_labels: &pod_labels,

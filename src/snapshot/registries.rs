@@ -46,16 +46,6 @@ impl Registries {
         }
     }
 
-    /// As if those of these names (`HOST` or `HOST/ORGANIZATION`) were down and there were no others: to try policies out.
-    ///
-    /// # Errors
-    ///
-    /// The first that is no such name.
-    pub fn all_unavailable<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, BadRegistryName> {
-        let down = names.into_iter().map(Registered::unavailable);
-        Ok(Self::new(down.collect::<Result<_, _>>()?))
-    }
-
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Registered> {
         self.all.iter()
@@ -109,7 +99,12 @@ impl Registries {
 }
 
 impl Registered {
-    fn unavailable(name: &str) -> Result<Self, BadRegistryName> {
+    /// One that is down, by its name: `HOST` or `HOST/ORGANIZATION`. To try policies out.
+    ///
+    /// # Errors
+    ///
+    /// When that is no such name.
+    pub fn unavailable(name: &str) -> Result<Self, BadRegistryName> {
         let (host, organization) = name
             .split_once('/')
             .map_or((name, None), |(host, path)| (host, Some(path)));

@@ -46,7 +46,7 @@ fn with_policy(text: &str) -> Directory {
 fn exit_status_0_is_fine_1_is_findings_2_is_usage_or_configuration() {
     let good = with_policy(GOOD);
     let bad = with_policy(BAD);
-    let rows: [(&Directory, &str, i32, &str); 28] = [
+    let rows: [(&Directory, &str, i32, &str); 29] = [
         (&good, "--version", 0, ""),
         (&good, "--help", 0, ""),
         (&good, "check", 0, ""),
@@ -59,6 +59,7 @@ fn exit_status_0_is_fine_1_is_findings_2_is_usage_or_configuration() {
         (&good, "explain Upper/case:", 1, ""),
         (&good, "explain", 2, "<IMAGE>"),
         (&good, "explain alpine --pod-labels x", 2, "KEY=VALUE"),
+        (&good, "explain alpine --unavailable https://r.io", 2, "is no registry"),
         (&good, "explain alpine --preset nothing", 2, "nothing"),
         (&good, "explain alpine --preset enterprise-registry", 2, "host"),
         (&bad, "explain alpine", 2, "unknown-key"),

@@ -9,6 +9,7 @@ use waypost::{
     document::{self, Source},
     policy::{Context, Input, compile},
     reference::Reference,
+    snapshot::Snapshot,
 };
 
 const RULES: usize = 10_000;
@@ -158,11 +159,12 @@ fn main() {
             );
             continue;
         };
+        let snapshot = Snapshot::new(set.into(), 1);
         let mut outcome = None;
         let rounds = 20_000;
         let start = Instant::now();
         for _ in 0..rounds {
-            outcome = Some(decide(&set, &context, std::hint::black_box(&image), None, false).outcome);
+            outcome = Some(decide(&snapshot, &context, std::hint::black_box(&image), None, false).outcome);
         }
         let each = start.elapsed().as_nanos() / rounds;
         println!(

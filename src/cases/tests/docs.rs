@@ -126,6 +126,7 @@ fn every_key_of_a_rule_and_every_outcome_of_a_case_is_told_about() {
         "opted_out",
         "pull_never",
         "invalid_target",
+        "target_unavailable",
         "unparsable",
     ] {
         assert!(DOCS.contains(&format!("`{outcome}`")), "{outcome}");

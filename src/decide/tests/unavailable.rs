@@ -4,7 +4,8 @@ use super::*;
 
 fn down(rules: &str, names: &[&str]) -> Snapshot {
     let mut snapshot = set_of(rules);
-    snapshot.registries = Registries::all_unavailable(names.iter().copied()).unwrap();
+    let registered = names.iter().map(|name| Registered::unavailable(name).unwrap());
+    snapshot.registries = Registries::new(registered.collect());
     snapshot
 }
 

@@ -112,12 +112,12 @@ fn a_registry_is_named_by_its_host_and_organization() {
         ("docker.io", "docker.io/library/alpine"),
         ("index.docker.io", "docker.io/library/alpine"),
     ] {
-        let registries = Registries::all_unavailable([name]).unwrap();
+        let registries = Registries::new(vec![Registered::unavailable(name).unwrap()]);
         assert!(registries.is_unavailable(target), "{name}");
         assert_eq!(registries.ids().collect::<Vec<_>>(), [name]);
     }
     for name in ["", "team", "r.io/", "r.io/Team", "https://r.io", "r.io/x:1", "r io"] {
-        let error = Registries::all_unavailable(["r.io", name]).unwrap_err();
+        let error = Registered::unavailable(name).unwrap_err();
         assert!(
             error.to_string().starts_with(&format!("`{name}` is no registry")),
             "{error}"

@@ -4,9 +4,9 @@
 use libfuzzer_sys::fuzz_target;
 use waypost::decide::{Outcome, decide};
 use waypost::document::{Source, render};
-use waypost::policy::{Context, Input, PolicySet, Settings, compile};
+use waypost::policy::{Context, Input, Settings, compile};
 use waypost::reference::Reference;
-use waypost::snapshot::NoLabels;
+use waypost::snapshot::{NoLabels, Registered, Registries, Snapshot};
 
 fuzz_target!(|input: &[u8]| {
     let source = match Source::from_bytes("fuzzed.yaml", input) {
@@ -26,8 +26,14 @@ fuzz_target!(|input: &[u8]| {
     );
     rendered(&compiled.diagnostics);
     if let Some(set) = compiled.set {
+        let mut snapshot = Snapshot::new(set.into(), 1);
         for image in IMAGES {
-            decided(&set, image);
+            decided(&snapshot, image);
+        }
+        let down = Registered::unavailable("a.io").expect("it is a registry");
+        snapshot.registries = Registries::new(vec![down]);
+        for image in IMAGES {
+            decided(&snapshot, image);
         }
     }
 });
@@ -42,19 +48,20 @@ fn rendered(diagnostics: &[waypost::document::Diagnostic]) {
 }
 
 /// What an image is rewritten to is a valid reference, and is not rewritten again.
-fn decided(set: &PolicySet, image: &str) {
+fn decided(snapshot: &Snapshot, image: &str) {
     let context = Context {
         namespace: "default",
         namespace_labels: &NoLabels,
         pod_labels: &NoLabels,
     };
     let reference = Reference::parse(image).expect("the images of this file are valid");
-    let decision = decide(set, &context, &reference, None, false);
+    let decision = decide(snapshot, &context, &reference, None, false);
     let Some(target) = decision.target else { return };
     assert_eq!(decision.outcome, Outcome::Rewritten);
+    assert!(!snapshot.registries.is_unavailable(&target), "{image} became {target}, which is down");
     let target = Reference::parse(&target).unwrap_or_else(|error| panic!("{image} became {target}: {error}"));
     assert_eq!((target.tag(), target.digest()), (reference.tag(), reference.digest()));
-    let again = decide(set, &context, &target, None, false);
+    let again = decide(snapshot, &context, &target, None, false);
     assert!(
         again.target.is_none(),
         "{image} became {target}, and that {:?}",

@@ -117,3 +117,58 @@ fn an_image_under_a_target_is_left_alone() {
         (&json!("already_target"), &json!(null))
     );
 }
+
+const LIST: &str = "apiVersion: waypost.dev/v1alpha1
+kind: Policy
+metadata: {name: list}
+spec:
+  rules:
+    - name: hub
+      match: {images: ['docker.io/**']}
+      rewrite: {to: ['a.io/{registry}/{repository}', 'b.io/x/{registry}/{repository}'], onUnavailable: next}
+";
+
+#[test]
+fn registries_may_be_taken_to_be_down() {
+    let directory = with_policy(LIST);
+    let explained = |unavailable: &[&str]| {
+        let base = ["explain", "org/app:1", "--format=json"];
+        let explained = directory.run([&base, unavailable].concat()).exits(0).json();
+        let rules = explained[0]["rules"].as_array().unwrap();
+        let hub = rules.iter().find(|rule| rule["rule"] == "list/hub").unwrap();
+        (explained[0]["outcome"].clone(), hub["targets"].clone())
+    };
+    let (a, b) = ("a.io/docker.io/org/app:1", "b.io/x/docker.io/org/app:1");
+    assert_eq!(
+        explained(&[]),
+        (json!("rewritten"), json!([{"target": a, "verdict": "used"}]))
+    );
+    assert_eq!(
+        explained(&["--unavailable=a.io"]),
+        (
+            json!("rewritten"),
+            json!([{"target": a, "verdict": "unavailable"}, {"target": b, "verdict": "used"}])
+        )
+    );
+    assert_eq!(
+        explained(&["--unavailable=a.io", "--unavailable", "b.io/x"]),
+        (
+            json!("target_unavailable"),
+            json!([{"target": a, "verdict": "unavailable"}, {"target": b, "verdict": "unavailable"}])
+        )
+    );
+    let text = directory
+        .run(["explain", "org/app:1", "--unavailable", "a.io"])
+        .exits(0);
+    for line in [
+        "a.io/docker.io/org/app:1 its registry is down",
+        "b.io/x/docker.io/org/app:1 used",
+        "outcome rewritten by list/hub",
+    ] {
+        assert!(
+            text.out().lines().any(|printed| squeezed(printed) == line),
+            "no {line:?} in\n{}",
+            text.out()
+        );
+    }
+}

@@ -357,7 +357,7 @@ const SEEDS: [&str; 5] = [
 ];
 
 /// Images that the oracle's policies have something to say about.
-const IMAGES: [&str; 18] = [
+const IMAGES: [&str; 19] = [
     "alpine",
     "docker.io/library/alpine:3.20",
     "index.docker.io/org/app",
@@ -370,6 +370,7 @@ const IMAGES: [&str; 18] = [
     "forbidden.io/x",
     "mirror.io/a/b",
     "fallen.io/a/b",
+    "down.io/a/b",
     "secrets.io/app",
     "lowered.io/app",
     "audited.io/app",

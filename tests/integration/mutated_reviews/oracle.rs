@@ -39,7 +39,7 @@ impl Oracle {
             panic!("{}", render::text(&compiled.diagnostics, false));
         };
         let mut snapshot = Snapshot::new(Arc::new(set), 1);
-        snapshot.registries = Registries::new(vec![Registered {
+        let mut registries = vec![Registered {
             id: "registry.cern.ch".into(),
             host: "registry.cern.ch".into(),
             organization: "".into(),
@@ -47,7 +47,9 @@ impl Oracle {
             selector: None,
             has_pull_credential: true,
             available: true,
-        }]);
+        }];
+        registries.extend(["a.cern.ch", "down.cern.ch"].map(|name| Registered::unavailable(name).unwrap()));
+        snapshot.registries = Registries::new(registries);
         let metrics = Arc::new(Metrics::new());
         let reviews = Reviews::new(Arc::new(Current::new(snapshot)), metrics.clone());
         let rejected = {
@@ -221,7 +223,8 @@ spec:
       match: {images: [{regex: 'ghcr\.io/org/team-(?P<app>[a-z]+)'}]}
       rewrite: {to: ['registry.cern.ch/apps/{app}'], sharedTarget: true}
     - {name: mirror, match: {images: ['mirror.io/**']}, rewrite: {prefix: m.cern.ch/mirror, preloaded: true}, pull: {policy: IfNotPresent}}
-    - {name: fallen, match: {images: ['fallen.io/**']}, rewrite: {to: ['a.cern.ch/{registry}/{repository}', 'b.cern.ch/{registry}/{repository}']}}
+    - {name: fallen, match: {images: ['fallen.io/**']}, rewrite: {to: ['a.cern.ch/{registry}/{repository}', 'b.cern.ch/{registry}/{repository}'], onUnavailable: next}}
+    - {name: down, match: {images: ['down.io/**']}, rewrite: {prefix: down.cern.ch}}
     - {name: secrets, match: {images: ['secrets.io/**']}, rewrite: {prefix: s.cern.ch}, pull: {secrets: [regcred, other], inject: false}}
     - {name: lowered, match: {images: ['lowered.io/**']}, rewrite: {prefix: l.cern.ch}, pull: {policy: IfNotPresent, lower: true}}
     - {name: untouched, match: {images: ['quay.io/**'], podSelector: {matchLabels: {team: data}}}, rewrite: {prefix: registry.cern.ch}, pull: {policy: Unchanged}}
