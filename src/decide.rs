@@ -260,7 +260,6 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
     let mut sources: SmallVec<[String; 2]> = SmallVec::new();
     let mut shared = false;
     let name = image.canonical_name().to_string();
-    let target = image.canonical().to_string();
     let mut under = walk.under.clone();
     for entry in InOrder::new(&mut under) {
         let rule = set.rule(entry.rule);
@@ -288,7 +287,9 @@ fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_p
         };
         let decided = decides_on(snapshot, context, &source);
         let gives_this = |rule: u32| match set.rule(rule).action() {
-            Action::Rewrite(rewrite) => rewrite.gives(&target, set.rule(rule).matching(), &source),
+            Action::Rewrite(rewrite) => {
+                rewrite.gives(&image.canonical().to_string(), set.rule(rule).matching(), &source)
+            }
             _ => false,
         };
         if decided.is_some_and(gives_this) {
