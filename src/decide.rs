@@ -252,8 +252,8 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
     }
 }
 
-/// An image under a target is never rewritten again, whichever of a rule's targets it is and whatever is down. The rule that would have decided its source says how it is pulled; where the
-/// source cannot be told, the rules that it may come from do, if they agree.
+/// An image under a target is never rewritten again, whichever of a rule's targets that is and whatever is down. The rule that would
+/// have decided its source says how it is pulled; where the source cannot be told, the rules that it may come from do, if they agree.
 fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_policy: Option<&str>) -> Decision<'s> {
     let (set, snapshot, context, image) = (walk.set, walk.snapshot, walk.context, walk.image);
     let mut candidates: SmallVec<[u32; 4]> = SmallVec::new();
