@@ -82,6 +82,21 @@ fn an_image_under_any_target_is_a_target_whatever_is_up_or_down() {
 }
 
 #[test]
+fn the_source_of_a_later_target_is_told_from_others_of_its_name() {
+    let rules = "- {name: quay, match: {images: ['q.io/*', 'p.io/*']}, rewrite: {to: ['b.io/{registry}/{repository}']}}
+- {name: hub, match: {images: ['h.io/docker.io/**']}, rewrite: {to: ['a.io/{repository}', 'b.io/{repository}'], onUnavailable: next}, pull: {secrets: [h]}}
+- {name: own, match: {images: ['docker.io/**']}, keep: {}, pull: {policy: IfNotPresent, secrets: [own]}}";
+    let snapshot = down(rules, &["a.io"]);
+    assert_eq!(
+        check(&snapshot, "h.io/docker.io/x/y", &POD),
+        "rewritten b.io/docker.io/x/y Always +h"
+    );
+    for snapshot in [snapshot, down(rules, &["b.io"])] {
+        assert_eq!(check(&snapshot, "b.io/docker.io/x/y", &POD), "already_target Always +h");
+    }
+}
+
+#[test]
 fn a_target_that_is_no_reference_ends_the_list() {
     let rules = "- {name: a, rewrite: {to: ['a.io/{registry}/{repository}', 'b.io/x/{repository}'], onUnavailable: next, sharedTarget: true}}";
     for (unavailable, expected) in [(&[][..], "invalid_target"), (&["a.io"], "invalid_target")] {
