@@ -8,6 +8,7 @@ mod declared;
 mod events;
 mod namespaces;
 mod ports;
+mod registries;
 mod reload;
 mod reviews;
 mod served_secret;

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     document::{Source, render},
     policy::{Glob, Input, Settings, compile},
+    registry::{Address, Admitted},
     snapshot::{Registered, Registries},
 };
 
@@ -335,10 +336,14 @@ fn the_managed_secret_goes_to_pods_that_pull_from_a_registry_with_a_credential_a
     );
     snapshot.registries = Registries::new(vec![Registered {
         id: "r.io".into(),
-        host: "r.io".into(),
-        organization: "".into(),
-        namespaces: Some(vec![Glob::new("default")]),
-        selector: None,
+        address: Address {
+            host: "r.io".into(),
+            organization: "".into(),
+        },
+        namespaces: Admitted {
+            names: Some(vec![Glob::new("default")]),
+            selector: None,
+        },
         has_pull_credential: true,
         available: true,
     }]);

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     document::{Source, render},
     policy::{Input, PresetChoice, Settings, compile},
+    registry::{Address, Admitted},
     snapshot::Registered,
 };
 
@@ -399,10 +400,11 @@ fn registries() -> impl Strategy<Value = Registries> {
     ]);
     let registered = (name, any::<bool>()).prop_map(|((host, organization), available)| Registered {
         id: host.into(),
-        host: host.into(),
-        organization: organization.into(),
-        namespaces: None,
-        selector: None,
+        address: Address {
+            host: host.into(),
+            organization: organization.into(),
+        },
+        namespaces: Admitted::default(),
         has_pull_credential: false,
         available,
     });
@@ -411,7 +413,13 @@ fn registries() -> impl Strategy<Value = Registries> {
 
 /// By the words of the rule: among the registries over it, those with the longest name are asked, and all must be down.
 fn is_down(registries: &Registries, target: &str) -> bool {
-    let name = |registry: &Registered| format!("{}/{}", registry.host.to_lowercase(), registry.organization);
+    let name = |registry: &Registered| {
+        format!(
+            "{}/{}",
+            registry.address.host.to_lowercase(),
+            registry.address.organization
+        )
+    };
     let over = |registry: &&Registered| target.starts_with(&format!("{}/", name(registry).trim_end_matches('/')));
     let longest = registries.iter().filter(over).map(name).max_by_key(String::len);
     let mut asked = registries

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    policy::{Glob, LabelSelector, Labels},
+    policy::Labels,
     reference::{Reference, is_registry_host, valid_registry, valid_repository},
+    registry::{Address, Admitted},
 };
 
 /// The registries of one moment: immutable, and cloned for the price of a counter.
@@ -22,14 +23,10 @@ pub struct Registries {
 pub struct Registered {
     /// How its admin calls it.
     pub id: Box<str>,
-    /// Its host, as references say it, in any letter case; Docker Hub's is `docker.io`.
-    pub host: Box<str>,
-    /// The path below the host that it is for, without slashes at its ends; empty for all.
-    pub organization: Box<str>,
-    /// Names of namespaces that may use its credential; `*` stands for any characters. None: all.
-    pub namespaces: Option<Vec<Glob>>,
-    /// Labels of namespaces that may use its credential. Both must hold where both are given.
-    pub selector: Option<LabelSelector>,
+    /// What references to its images begin with.
+    pub address: Address,
+    /// The namespaces that may use its credential.
+    pub namespaces: Admitted,
     /// Whether there is a credential to pull from it with.
     pub has_pull_credential: bool,
     /// Whether images can be pulled from it, as far as is known.
@@ -67,7 +64,7 @@ impl Registries {
             && self.all.iter().any(|registry| {
                 registry.has_pull_credential
                     && registry.is_over(image.registry(), image.repository().segments())
-                    && registry.admits(namespace, labels)
+                    && registry.namespaces.admits(namespace, labels)
             })
     }
 
@@ -91,10 +88,10 @@ impl Registries {
             .all
             .iter()
             .filter(over)
-            .map(|found| found.organization.len())
+            .map(|found| found.address.organization.len())
             .max()?;
         let all = self.all.iter().filter(over);
-        Some(all.filter(move |registry| registry.organization.len() == longest))
+        Some(all.filter(move |registry| registry.address.organization.len() == longest))
     }
 }
 
@@ -122,10 +119,11 @@ impl Registered {
         };
         Ok(Self {
             id: name.into(),
-            host: host.into(),
-            organization: organization.unwrap_or_default().into(),
-            namespaces: None,
-            selector: None,
+            address: Address {
+                host: host.into(),
+                organization: organization.unwrap_or_default().into(),
+            },
+            namespaces: Admitted::default(),
             has_pull_credential: false,
             available: false,
         })
@@ -133,15 +131,13 @@ impl Registered {
 
     /// By whole segments: the organization `team` is not over `teams/app`, nor over itself.
     fn is_over<'s>(&self, host: &str, mut path: impl Iterator<Item = &'s str>) -> bool {
-        self.host.eq_ignore_ascii_case(host)
-            && (self.organization.is_empty()
-                || self.organization.split('/').all(|part| path.next() == Some(part)) && path.next().is_some())
-    }
-
-    fn admits(&self, namespace: &str, labels: &dyn Labels) -> bool {
-        let named = |globs: &Vec<Glob>| globs.iter().any(|glob| glob.matches(namespace));
-        self.namespaces.as_ref().is_none_or(named)
-            && self.selector.as_ref().is_none_or(|selector| selector.selects(labels))
+        let Address {
+            host: own,
+            organization,
+        } = &self.address;
+        own.eq_ignore_ascii_case(host)
+            && (organization.is_empty()
+                || organization.split('/').all(|part| path.next() == Some(part)) && path.next().is_some())
     }
 }
 

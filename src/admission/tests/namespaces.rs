@@ -100,10 +100,11 @@ fn the_managed_secret_is_not_for_an_unknown_namespace_and_a_rules_own_is() {
         let mut snapshot = watched(labels);
         snapshot.registries = Registries::new(vec![Registered {
             id: "r.io".into(),
-            host: "r.io".into(),
-            organization: "".into(),
-            namespaces: None,
-            selector: None,
+            address: crate::registry::Address {
+                host: "r.io".into(),
+                organization: "".into(),
+            },
+            namespaces: crate::registry::Admitted::default(),
             has_pull_credential: true,
             available: true,
         }]);

@@ -11,10 +11,11 @@ fn without(down: &[&str]) -> Snapshot {
     let mut snapshot = snapshot(LIST);
     let registered = |host: &&str| Registered {
         id: (*host).into(),
-        host: (*host).into(),
-        organization: "".into(),
-        namespaces: None,
-        selector: None,
+        address: crate::registry::Address {
+            host: (*host).into(),
+            organization: "".into(),
+        },
+        namespaces: crate::registry::Admitted::default(),
         has_pull_credential: *host == "docker.io",
         available: !down.contains(host),
     };

@@ -1,13 +1,14 @@
 use super::*;
-use crate::snapshot::NoLabels;
+use crate::{policy::Glob, snapshot::NoLabels};
 
 fn registered(host: &str, organization: &str, available: bool) -> Registered {
     Registered {
         id: format!("{host}/{organization}").into(),
-        host: host.into(),
-        organization: organization.into(),
-        namespaces: None,
-        selector: None,
+        address: Address {
+            host: host.into(),
+            organization: organization.into(),
+        },
+        namespaces: Admitted::default(),
         has_pull_credential: false,
         available,
     }
@@ -16,7 +17,10 @@ fn registered(host: &str, organization: &str, available: bool) -> Registered {
 #[test]
 fn a_credential_covers_what_lies_under_its_organization_for_its_namespaces() {
     let with_credential = Registered {
-        namespaces: Some(vec![Glob::new("a-*")]),
+        namespaces: Admitted {
+            names: Some(vec![Glob::new("a-*")]),
+            selector: None,
+        },
         has_pull_credential: true,
         ..registered("r.io", "team/x", true)
     };
