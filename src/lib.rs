@@ -19,8 +19,8 @@
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
-//! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces, the Lease, Waypost's own objects | kube |
-//! | [`store`] | where registries are kept | redb, kube |
+//! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
+//! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
