@@ -12,6 +12,7 @@
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
+//! | [`crds`] | the CustomResourceDefinitions of Waypost's objects, from the types that files are read by | `policy`, `registry` |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
 //! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions | `reference`, `policy` |
 //! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |
@@ -32,6 +33,7 @@
 
 pub mod admission;
 pub mod cases;
+pub mod crds;
 pub mod decide;
 pub mod document;
 pub mod manifest;
