@@ -1,6 +1,7 @@
 //! The CustomResourceDefinitions of Waypost's own objects, made from the types that files are read by: what a file may say, an object
 //! may say.
 
+mod registries;
 mod structural;
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use structural::structural;
 /// Every definition, in the order in which they are printed.
 pub fn all() -> Vec<Value> {
     // A new one goes here; `waypost crds` prints it and the chart brings it then.
-    vec![policies()]
+    vec![policies(), registries::registries()]
 }
 
 /// The name of a definition, such as `policies.waypost.dev`.
@@ -24,13 +25,19 @@ fn policies() -> Value {
     let mut spec = structural(&spec::schema::<PolicySpec>());
     check(
         &mut spec["properties"]["rules"]["items"],
-        "has(self.rewrite) ? !has(self.keep) && !has(self.deny) : !has(self.keep) || !has(self.deny)",
-        "a rule has one of rewrite, keep and deny",
+        &[Check {
+            rule: "has(self.rewrite) ? !has(self.keep) && !has(self.deny) : !has(self.keep) || !has(self.deny)",
+            message: "a rule has one of rewrite, keep and deny",
+            at: "",
+        }],
     );
     check(
         &mut spec["properties"]["rules"]["items"]["properties"]["rewrite"],
-        "has(self.prefix) ? !has(self.to) && !has(self.latestPush) : has(self.to) != has(self.latestPush)",
-        "rewrite has exactly one of prefix, to and latestPush",
+        &[Check {
+            rule: "has(self.prefix) ? !has(self.to) && !has(self.latestPush) : has(self.to) != has(self.latestPush)",
+            message: "rewrite has exactly one of prefix, to and latestPush",
+            at: "",
+        }],
     );
     Definition {
         kind: "Policy",
@@ -50,6 +57,7 @@ fn policies() -> Value {
                 "description": "Why not."},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
         ]),
+        checks: &[],
     }
     .object()
 }
@@ -65,6 +73,8 @@ struct Definition {
     /// The properties of `status` beside `observedGeneration` and `conditions`.
     status: Value,
     columns: Value,
+    /// Of the object as a whole.
+    checks: &'static [Check],
 }
 
 impl Definition {
@@ -77,7 +87,7 @@ impl Definition {
         if let (Value::Object(all), Value::Object(more)) = (&mut status, self.status) {
             all.extend(more);
         }
-        json!({
+        let mut object = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
             "metadata": {"name": format!("{}.{GROUP}", self.plural)},
@@ -106,7 +116,14 @@ impl Definition {
                     }},
                 }],
             },
-        })
+        });
+        if !self.checks.is_empty() {
+            check(
+                &mut object["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
+                self.checks,
+            );
+        }
+        object
     }
 }
 
@@ -133,9 +150,25 @@ fn conditions() -> Value {
     })
 }
 
-/// A check of the API server's own, in its language (CEL): a cheap one, for there is no limit to how many rules it is made of.
-fn check(schema: &mut Value, rule: &str, message: &str) {
-    schema["x-kubernetes-validations"] = json!([{"rule": rule, "message": message}]);
+/// A check of the API server's own, in its language (CEL). A cheap one, for it has a budget.
+struct Check {
+    /// What holds where nothing is wrong. A key that is null is absent.
+    rule: &'static str,
+    /// What is wrong, and what to do about it.
+    message: &'static str,
+    /// The key below that is to blame, such as `.url`; nothing where the place itself is.
+    at: &'static str,
+}
+
+fn check(schema: &mut Value, checks: &[Check]) {
+    let checks = checks.iter().map(|Check { rule, message, at }| {
+        let mut check = json!({"rule": rule, "message": message});
+        if !at.is_empty() {
+            check["fieldPath"] = (*at).into();
+        }
+        check
+    });
+    schema["x-kubernetes-validations"] = checks.collect();
 }
 
 /// The API group of Waypost's objects.
