@@ -31,7 +31,7 @@ use self::{
 };
 use super::watch::{self as following, Selection, follow, nobody};
 use crate::{
-    registry::{Condition, Credentials},
+    registry::{Condition, Credentials, id_problem},
     store::{Draft, Registries, Store, StoreError, Stored, Version},
 };
 
@@ -194,6 +194,10 @@ impl Kubernetes {
 
     /// One object, as the API server has it at this moment.
     async fn object(&self, id: &str) -> Result<Option<DynamicObject>, StoreError> {
+        // It would be another path: nothing has such a name.
+        if id_problem(id).is_some() {
+            return Ok(None);
+        }
         let found = ask(&what(id), "get", registries(self.client()).get_opt(id)).await?;
         Ok(found.filter(|object| object.metadata.deletion_timestamp.is_none()))
     }

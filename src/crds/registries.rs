@@ -89,7 +89,7 @@ fn bound(spec: &mut Value) {
 const NAME_CHECKS: &[Check] = &[Check {
     rule: "size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",
     message: "the name of a registry has at most 63 characters, and no dots",
-    at: ".metadata.name",
+    at: "",
 }];
 
 /// Of `spec`.
@@ -131,7 +131,7 @@ const KEY_CHECKS: [(&str, &[Check]); 4] = [
     (
         "endpoint",
         &[Check {
-            rule: "self.matches('^((?i:https?)://)?[!-.0->A-~]+/*$')",
+            rule: "!self.contains('#') && self.matches('^((?i:https?)://)?[!-.0->A-~]+/*$')",
             message: "an endpoint is a scheme, a host and a port, without a path: http://registry.default.svc:5000",
             at: "",
         }],

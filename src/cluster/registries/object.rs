@@ -6,6 +6,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::{
+    crds::{GROUP, VERSION},
     registry::{Condition, RegistrySpec, id_problem},
     store::{DeclaredBy, Version},
 };
@@ -43,7 +44,7 @@ impl Object {
         let secret = |key: &str| Some(object.data["spec"][key]["secretName"].as_str()?.to_owned());
         let spec = match id_problem(&id) {
             Some(problem) => Err(format!("its name is no id of a registry: {problem}")),
-            None => serde_json::from_value(object.data["spec"].clone()).map_err(|error| format!("its spec: {error}")),
+            None => spec(&object.data["spec"]),
         };
         let label = meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY));
         let status = &object.data["status"];
@@ -85,13 +86,35 @@ impl Object {
     /// Whatever is made for it goes with it.
     pub(super) fn owner(&self) -> OwnerReference {
         OwnerReference {
-            api_version: API_VERSION.to_owned(),
+            api_version: format!("{GROUP}/{VERSION}"),
             kind: KIND.to_owned(),
             name: self.id.clone(),
             uid: self.uid.clone(),
             ..OwnerReference::default()
         }
     }
+}
+
+fn spec(spec: &Value) -> Result<RegistrySpec, String> {
+    // `url:` with nothing behind it is not meant to be Docker Hub, nor are `names:` meant to be all namespaces.
+    if let Some(key) = null_in(spec) {
+        return Err(format!(
+            "`{key}` in its spec has no value: give it one, or take the key out"
+        ));
+    }
+    serde_json::from_value(spec.clone()).map_err(|error| format!("its spec: {error}"))
+}
+
+/// The first key without a value.
+fn null_in(value: &Value) -> Option<&str> {
+    value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .find_map(|(key, value)| match value {
+            Value::Null => Some(&**key),
+            value => null_in(value),
+        })
 }
 
 /// What is found in a status. Conditions that somebody else has put there are none of ours.
@@ -159,7 +182,4 @@ pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// When Waypost changed an object.
 const UPDATED_AT: &str = "waypost.dev/updated-at";
 
-const GROUP: &str = "waypost.dev";
-const VERSION: &str = "v1alpha1";
-const API_VERSION: &str = "waypost.dev/v1alpha1";
 const KIND: &str = "Registry";

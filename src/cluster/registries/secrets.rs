@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::core::v1::Secret,
@@ -25,7 +26,7 @@ use super::{
     writing::MANAGER,
 };
 use crate::{
-    registry::{Address, Credential, Credentials, Login, Password},
+    registry::{Address, Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
     store::StoreError,
 };
 
@@ -103,6 +104,17 @@ impl Kubernetes {
         }
     }
 
+    /// Whether the Secret has this login for the registry. Where it cannot be read, another is better.
+    pub(super) async fn has_login(&self, object: &Object, name: &str, login: &Login) -> bool {
+        if !self.secrets {
+            return false;
+        }
+        let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await;
+        let Ok(Some(secret)) = found else { return false };
+        let address = object.spec.as_ref().ok().and_then(RegistrySpec::address);
+        login_of(secret, address.as_ref()).is_ok_and(|present| present == *login)
+    }
+
     /// Deletes exactly this one.
     async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
         let name = meta.name.as_deref().unwrap_or_default();
@@ -145,8 +157,9 @@ impl Kubernetes {
     }
 
     /// Deletes the Secrets that Waypost wrote and that no object has named for so long, as somebody leaves them who is interrupted; sees
-    /// to it that the others go with their objects. Answers how many were deleted. It is for one process of the cluster to call, every
-    /// few minutes; `patience` is longer than any write takes ([`PATIENCE`]).
+    /// to it that the others go with their objects; says of objects that cannot be understood, and are in no list, why that is. Answers
+    /// how many Secrets were deleted. It is for one process of the cluster to call, every few minutes; `patience` is longer than any write
+    /// takes ([`PATIENCE`]).
     ///
     /// # Errors
     ///
@@ -187,6 +200,18 @@ impl Kubernetes {
             deleted += 1;
         }
         *lock(&self.unnamed) = unnamed;
+        for object in &objects {
+            if let Err(why) = &object.spec {
+                let message = format!("it cannot be understood: {why}");
+                let mut conditions = object.conditions.clone();
+                let (kind, now) = (ConditionKind::Reachable, Timestamp::now());
+                Condition::put(&mut conditions, now, kind, Status::Unknown, "NotUnderstood", message);
+                match self.keep_conditions(&object.id, conditions).await {
+                    Ok(()) | Err(StoreError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
         Ok(deleted)
     }
 

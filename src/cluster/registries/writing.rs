@@ -8,9 +8,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    Kubernetes,
-    known::Known,
-    lock,
+    Kubernetes, lock,
     object::{self, Object},
     registries,
     requests::{Failed, ask},
@@ -18,14 +16,17 @@ use super::{
     what,
 };
 use crate::{
-    registry::{Condition, Credential, Login, RegistrySpec, spec::SecretSource},
+    registry::{Condition, Credential, Login, RegistrySpec, id_problem, spec::SecretSource},
     store::{Change, DeclaredBy, Draft, StoreError, Stored, Version},
 };
 
 /// What becomes of the name of a Secret.
 #[derive(Debug)]
 enum Reference {
+    /// What the draft says, or else what is there.
     Keep,
+    /// What is there, whatever the draft says.
+    Same,
     Clear,
     New(String),
 }
@@ -45,6 +46,10 @@ struct Unchanged {
 
 impl Kubernetes {
     pub(super) async fn add(&self, id: &str, draft: Draft) -> Result<Stored, StoreError> {
+        if let Some(problem) = id_problem(id) {
+            let id = id.escape_debug();
+            return Err(StoreError::Unsupported(format!("`{id}` is no id: {problem}")));
+        }
         if self.object(id).await?.is_some() {
             return Err(StoreError::Exists(id.to_owned()));
         }
@@ -78,7 +83,7 @@ impl Kubernetes {
         expected: Option<&Version>,
     ) -> Result<Stored, StoreError> {
         let (mut raw, mut old) = self.changeable(id, expected).await?;
-        let references = self.write(id, &draft, Some(&old)).await?;
+        let mut references = self.write(id, &draft, Some(&old)).await?;
         let uid = old.uid.clone();
         let mut attempts = 0;
         let done = loop {
@@ -115,7 +120,15 @@ impl Kubernetes {
                         current: object.version(),
                     }));
                 }
-                Ok(again) => (raw, old) = again,
+                Ok(again) => {
+                    let other_secrets = (&again.1.pull, &again.1.push) != (&old.pull, &old.push);
+                    (raw, old) = again;
+                    if other_secrets {
+                        // What was compared with the draft is not there any more.
+                        self.undo(id, &references, true).await;
+                        references = self.write(id, &draft, Some(&old)).await?;
+                    }
+                }
                 Err(error) => break Err(certain(error)),
             }
         };
@@ -231,7 +244,7 @@ impl Kubernetes {
         ask(&what(&id), "update", api.replace(&id, &params, &new)).await
     }
 
-    /// Writes the Secrets for what a draft sets.
+    /// Writes the Secrets for what a draft sets, if it is not what is there.
     async fn write(&self, id: &str, draft: &Draft, object: Option<&Object>) -> Result<References, StoreError> {
         let (pull, push) = (login(&draft.pull)?, login(&draft.push)?);
         let mut references = References {
@@ -240,6 +253,15 @@ impl Kubernetes {
         };
         for (purpose, login) in [(Purpose::Pull, pull), (Purpose::Push, push)] {
             let Some(login) = login else { continue };
+            let present = object.and_then(|object| match purpose {
+                Purpose::Pull => object.pull.as_ref(),
+                Purpose::Push => object.push.as_ref(),
+            });
+            if let (Some(object), Some(name)) = (object, present)
+                && self.has_login(object, name, login).await
+            {
+                continue;
+            }
             match self.write_secret(id, purpose, login, object.map(Object::owner)).await {
                 Ok(name) => match purpose {
                     Purpose::Pull => references.pull = Reference::New(name),
@@ -266,7 +288,7 @@ impl Kubernetes {
 
     /// The object is like this now: whoever follows sees it at once.
     fn wrote(&self, object: &Object) -> Result<Stored, StoreError> {
-        self.change(|known: &mut Known| {
+        self.change(|known| {
             known.put(object.clone());
             known.stored(object)
         })
@@ -278,7 +300,8 @@ impl Reference {
     fn of(change: &Change) -> Self {
         match change {
             Change::Clear => Self::Clear,
-            Change::Keep | Change::Set(_) => Self::Keep,
+            Change::Keep => Self::Keep,
+            Change::Set(_) => Self::Same,
         }
     }
 
@@ -289,6 +312,7 @@ impl Reference {
         };
         match self {
             Self::Keep => said.cloned().or_else(|| present.map(named)),
+            Self::Same => present.map(named),
             Self::Clear => None,
             Self::New(name) => Some(named(name)),
         }
