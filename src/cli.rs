@@ -6,6 +6,7 @@ mod output;
 pub mod check;
 pub mod completions;
 pub mod controller;
+pub mod crds;
 pub mod explain;
 pub mod reference;
 pub mod review;
@@ -93,6 +94,7 @@ pub enum Command {
     Reference(reference::Args),
     Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
+    Crds(crds::Args),
     Completions(completions::Args),
 }
 
@@ -153,6 +155,7 @@ impl Cli {
                 let config = load(&Flags::default())?;
                 webhook_config::run(args, &config)
             }
+            Command::Crds(args) => crds::run(args),
             Command::Completions(args) => completions::run(&args),
         }
     }

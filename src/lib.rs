@@ -12,6 +12,7 @@
 //! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
+//! | [`crds`] | the CustomResourceDefinitions of Waypost's objects, from the types that files are read by | `policy`, `registry` |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
 //! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions | `reference`, `policy` |
 //! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |
@@ -19,8 +20,8 @@
 //! | [`policy_source`] | policies from files | files |
 //! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
-//! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces, the Lease, Waypost's own objects | kube |
-//! | [`store`] | where registries are kept | redb, kube |
+//! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
+//! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -32,6 +33,7 @@
 
 pub mod admission;
 pub mod cases;
+pub mod crds;
 pub mod decide;
 pub mod document;
 pub mod manifest;

@@ -227,7 +227,9 @@ fn whatever_the_release_is_called_it_comes_after_istio() {
         .exits(0);
         object(rendered.out(), "MutatingWebhookConfiguration", name);
         for (kind, object) in documents(rendered.out()).keys() {
-            assert!(object.starts_with(name), "{kind} {object}");
+            // A definition's name is said by what it defines.
+            let fixed = kind == "CustomResourceDefinition";
+            assert!(fixed || object.starts_with(name), "{kind} {object}");
             assert!(kind != "Service" || object.len() <= 63, "{object}");
         }
     }

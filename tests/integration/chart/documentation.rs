@@ -66,6 +66,25 @@ fn the_schema_says_what_values_and_policies_are() {
     assert_file(&format!("{CHART}/values.schema.json"), &expected);
 }
 
+/// What `waypost crds` prints is what the chart brings, one file each.
+#[test]
+fn the_definitions_are_those_of_the_program() {
+    let mut names = Vec::new();
+    for definition in waypost::crds::all() {
+        let name = format!("{}.yaml", waypost::crds::name(&definition));
+        let expected = waypost::cli::crds::yaml(&definition).unwrap();
+        assert_file(&format!("{CHART}/files/crds/{name}"), &expected);
+        names.push(name);
+    }
+    let mut present: Vec<String> = fs::read_dir(format!("{CHART}/files/crds"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    present.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(present, names, "a definition that the program does not print");
+}
+
 /// A key of the schema that is no value is one that nobody is told of.
 #[test]
 fn the_schema_has_no_key_that_values_lack() {

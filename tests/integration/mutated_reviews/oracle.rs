@@ -14,6 +14,7 @@ use waypost::document::{Source, render};
 use waypost::http::webhook;
 use waypost::metrics::Metrics;
 use waypost::policy::{Glob, Input, PresetChoice, Settings, compile};
+use waypost::registry::{Address, Admitted};
 use waypost::snapshot::{Registered, Registries, Snapshot};
 
 /// The webhook as `serve` has it, without sockets.
@@ -41,10 +42,14 @@ impl Oracle {
         let mut snapshot = Snapshot::new(Arc::new(set), 1);
         let mut registries = vec![Registered {
             id: "registry.cern.ch".into(),
-            host: "registry.cern.ch".into(),
-            organization: "".into(),
-            namespaces: Some(vec![Glob::new("default"), Glob::new("reana-*")]),
-            selector: None,
+            address: Address {
+                host: "registry.cern.ch".into(),
+                organization: "".into(),
+            },
+            namespaces: Admitted {
+                names: Some(vec![Glob::new("default"), Glob::new("reana-*")]),
+                selector: None,
+            },
             has_pull_credential: true,
             available: true,
         }];

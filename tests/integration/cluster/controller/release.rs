@@ -103,6 +103,8 @@ impl<'a> Release<'a> {
             {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["waypost-controller"], "verbs": ["get"]},
         ]);
         let global = json!([
+            {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get", "watch", "patch"]},
         ]);
@@ -130,6 +132,7 @@ impl<'a> Release<'a> {
     pub(in super::super) fn webhook_kubeconfig(&self, directory: &Directory) {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get"]},

@@ -1,0 +1,365 @@
+//! Credentials in Secrets: those that Waypost writes, each once and never again, and those that users give the name of.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+use tokio::time::Instant;
+use zeroize::Zeroize;
+
+use super::{
+    Kubernetes, RESOURCE, lock,
+    object::{MANAGED_BY, Object},
+    registries, requests,
+    requests::{Failed, all, ask},
+    what as registry,
+    writing::MANAGER,
+};
+use crate::{
+    registry::{Address, Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
+    store::StoreError,
+};
+
+/// What a Secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Pull,
+    Push,
+}
+
+/// The Secrets that no object named, by uid, and since when.
+pub(super) type Unnamed = BTreeMap<String, Instant>;
+
+impl Kubernetes {
+    /// Writes a login to a Secret of its own, and answers its name.
+    pub(super) async fn write_secret(
+        &self,
+        id: &str,
+        purpose: Purpose,
+        login: &Login,
+        owner: Option<OwnerReference>,
+    ) -> Result<String, Failed> {
+        let name = format!("{id}-{}-{:010x}", purpose.word(), random() & 0xff_ffff_ffff);
+        let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+        let mut secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(
+                    [(MANAGED_BY, "waypost"), (REGISTRY, id)]
+                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                        .into(),
+                ),
+                owner_references: owner.map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            type_: Some(BASIC_AUTH.to_owned()),
+            immutable: Some(true),
+            data: Some(BTreeMap::from([
+                (USERNAME.to_owned(), bytes(&login.username)),
+                (PASSWORD.to_owned(), bytes(login.password.expose())),
+            ])),
+            ..Secret::default()
+        };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let made = ask(&what(&name), "create", self.secret_api().create(&params, &secret)).await;
+        wipe(&mut secret);
+        let mut made = made?;
+        wipe(&mut made);
+        self.change(|known| known.put_secret(&made.metadata));
+        Ok(name)
+    }
+
+    /// Deletes a Secret that was written for this registry, and no other. What goes wrong is said, and put right by [`Self::tidy`].
+    pub(super) async fn remove_secret(&self, id: &str, name: &str) {
+        if lock(&self.known).is_named_by_another(name, id) {
+            return;
+        }
+        let done = async {
+            let api = self.secret_api();
+            let found = ask(&what(name), "get", api.get_metadata_opt(name)).await?;
+            match found {
+                Some(found) if registry_of(&found.metadata) == Some(id) => self.delete_secret(&found.metadata).await,
+                _ => Ok(()),
+            }
+        };
+        if let Err(failed) = done.await {
+            tracing::warn!(
+                registry = id,
+                "an old credential is still there, and will go later: {}",
+                failed.error
+            );
+        }
+    }
+
+    /// Whether the Secret has this login for the registry. Where it cannot be read, another is better.
+    pub(super) async fn has_login(&self, object: &Object, name: &str, login: &Login) -> bool {
+        if !self.secrets {
+            return false;
+        }
+        let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await;
+        let Ok(Some(secret)) = found else { return false };
+        let address = object.spec.as_ref().ok().and_then(RegistrySpec::address);
+        login_of(secret, address.as_ref()).is_ok_and(|present| present == *login)
+    }
+
+    /// Deletes exactly this one.
+    async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: meta.uid.clone(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match ask(&what(name), "delete", self.secret_api().delete(name, &params)).await {
+            // It is gone already, or another has its name.
+            Err(Failed {
+                code: Some(404 | 409), ..
+            })
+            | Ok(_) => Ok(()),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// From now on the Secrets go with the object, which is there.
+    pub(super) async fn adopt(&self, object: &Object, names: impl IntoIterator<Item = &str>) {
+        for name in names {
+            let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [object.owner()]}}));
+            let params = PatchParams {
+                field_manager: Some(MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            let api = self.secret_api();
+            let patched = api.patch_metadata(name, &params, &patch);
+            if let Err(failed) = ask(&what(name), "patch", patched).await {
+                tracing::warn!(
+                    registry = object.id,
+                    "{} has no owner yet, and gets one later: {}",
+                    what(name),
+                    failed.error
+                );
+            }
+        }
+    }
+
+    /// Deletes the Secrets that Waypost wrote and that no object has named for so long, as somebody leaves them who is interrupted; sees
+    /// to it that the others go with their objects; says of objects that cannot be understood, and are in no list, why that is. Answers
+    /// how many Secrets were deleted. It is for one process of the cluster to call, every few minutes; `patience` is longer than any write
+    /// takes ([`PATIENCE`]).
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out.
+    pub async fn tidy(&self, patience: Duration) -> Result<usize, StoreError> {
+        let labels = format!("{MANAGED_BY}=waypost,{REGISTRY}");
+        // These first: what is named later than it is looked for was written later, too.
+        let written = requests::all_metadata("secrets", &self.secret_api(), Some(&labels)).await?;
+        // A cluster that knows no registries at this moment is no reason to delete anything.
+        let objects = all(RESOURCE, &registries(self.client()), None).await?;
+        let objects: Vec<Object> = objects.iter().map(Object::read).collect();
+        let now = Instant::now();
+        let before = std::mem::take(&mut *lock(&self.unnamed));
+        let mut unnamed = Unnamed::new();
+        let mut deleted = 0;
+        for meta in written.iter().map(|secret| &secret.metadata) {
+            let (Some(name), Some(uid), Some(id)) = (&meta.name, &meta.uid, registry_of(meta)) else {
+                continue;
+            };
+            let mut naming = objects
+                .iter()
+                .filter(|object| object.secrets().any(|other| other == name));
+            if let Some(object) = naming.next() {
+                let mut owners = meta.owner_references.iter().flatten();
+                if object.id == id && !owners.any(|owner| owner.uid == object.uid) {
+                    self.adopt(object, [&**name]).await;
+                }
+                continue;
+            }
+            // By this process's own clock, and never at first sight: somebody may be about to name it.
+            let since = before.get(uid).copied();
+            if since.is_none_or(|since| now - since < patience) {
+                unnamed.insert(uid.clone(), since.unwrap_or(now));
+                continue;
+            }
+            self.delete_secret(meta).await?;
+            tracing::info!(registry = id, "{} was deleted, for no Registry names it", what(name));
+            deleted += 1;
+        }
+        *lock(&self.unnamed) = unnamed;
+        for object in &objects {
+            if let Err(why) = &object.spec {
+                let message = format!("it cannot be understood: {why}");
+                let mut conditions = object.conditions.clone();
+                let (kind, now) = (ConditionKind::Reachable, Timestamp::now());
+                Condition::put(&mut conditions, now, kind, Status::Unknown, "NotUnderstood", message);
+                match self.keep_conditions(&object.id, conditions).await {
+                    Ok(()) | Err(StoreError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    pub(super) async fn read_credentials(&self, id: &str) -> Result<Credentials, StoreError> {
+        if !self.secrets {
+            return Err(StoreError::Unsupported("this process may not read Secrets".to_owned()));
+        }
+        let mut version = None;
+        loop {
+            let object = self
+                .object(id)
+                .await?
+                .ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
+            let object = Object::read(&object);
+            match self.named_credentials(&object).await {
+                // It may have been replaced between the two looks.
+                Err(_) if version.as_ref() != Some(&object.version()) => version = Some(object.version()),
+                done => return done,
+            }
+        }
+    }
+
+    async fn named_credentials(&self, object: &Object) -> Result<Credentials, StoreError> {
+        let spec = object.spec.as_ref();
+        let spec = spec
+            .map_err(|why| StoreError::Unavailable(format!("{} cannot be understood: {why}", registry(&object.id))))?;
+        let address = spec.address();
+        let mut credentials = Credentials::default();
+        for (purpose, name, credential) in [
+            (Purpose::Pull, &object.pull, &mut credentials.pull),
+            (Purpose::Push, &object.push, &mut credentials.push),
+        ] {
+            let Some(name) = name else { continue };
+            let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
+            let login = found.ok_or(Unusable::Missing);
+            let login = login.and_then(|secret| login_of(secret, address.as_ref()));
+            let login = login.map_err(|why| {
+                StoreError::Unavailable(format!(
+                    "{} in the namespace {}, which is the {}Credential of {}, {why}",
+                    what(name),
+                    self.namespace,
+                    purpose.word(),
+                    registry(&object.id)
+                ))
+            })?;
+            *credential = Some(Credential::Login(login));
+        }
+        Ok(credentials)
+    }
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+}
+
+/// Why a Secret is of no use. Says nothing of what is in it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Unusable {
+    #[error("does not exist")]
+    Missing,
+    #[error("has no `{0}`: it needs `username` and `password`, or to be of the type {DOCKER_CONFIG}")]
+    NoKey(&'static str),
+    #[error("has a `{0}` that is empty or no text")]
+    NoText(&'static str),
+    #[error("is of no use: {0}")]
+    DockerConfig(String),
+}
+
+fn login_of(mut secret: Secret, address: Option<&Address>) -> Result<Login, Unusable> {
+    // A newline at its end is a file's that it was made of, in Secrets that people make.
+    let is_ours = registry_of(&secret.metadata).is_some();
+    let is_docker_config = secret.type_.as_deref() == Some(DOCKER_CONFIG);
+    let mut data = secret.data.take().unwrap_or_default();
+    let mut take = |key: &'static str| data.remove(key).map(|value| value.0).ok_or(Unusable::NoKey(key));
+    let login = if is_docker_config {
+        take(DOCKER_CONFIG_KEY).and_then(|mut json| {
+            let address =
+                address.ok_or_else(|| Unusable::DockerConfig("the registry's `url` is no address".to_owned()));
+            let login = address.and_then(|address| {
+                Login::from_docker_config(&json, address).map_err(|error| Unusable::DockerConfig(error.to_string()))
+            });
+            json.zeroize();
+            login
+        })
+    } else {
+        let mut text = |key| {
+            let text = String::from_utf8(take(key)?).map_err(|error| {
+                error.into_bytes().zeroize();
+                Unusable::NoText(key)
+            });
+            let mut text = text?;
+            if !is_ours {
+                text.truncate(text.trim_end_matches(['\r', '\n']).len());
+            }
+            if text.is_empty() {
+                Err(Unusable::NoText(key))
+            } else {
+                Ok(text)
+            }
+        };
+        text(USERNAME).and_then(|username| {
+            Ok(Login {
+                username,
+                password: Password::new(text(PASSWORD)?),
+            })
+        })
+    };
+    for value in data.values_mut() {
+        value.0.zeroize();
+    }
+    login
+}
+
+/// The registry that Waypost wrote it for; none where somebody else has made it.
+pub(super) fn registry_of(meta: &ObjectMeta) -> Option<&str> {
+    let labels = meta.labels.as_ref()?;
+    let is_ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == "waypost");
+    labels.get(REGISTRY).filter(|_| is_ours).map(String::as_str)
+}
+
+pub(super) fn what(name: &str) -> String {
+    format!("the Secret {name}")
+}
+
+fn wipe(secret: &mut Secret) {
+    for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
+        value.0.zeroize();
+    }
+}
+
+/// Good enough for a name.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// How long a Secret may be without an object that names it.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Which registry a credential is of.
+const REGISTRY: &str = "waypost.dev/registry";
+
+const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
+const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
+const USERNAME: &str = "username";
+const PASSWORD: &str = "password";

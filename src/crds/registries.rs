@@ -1,0 +1,182 @@
+//! `registries.waypost.dev`. What the API server can check is checked by it, so that whoever writes an object is told at once; it is
+//! never more than [`Registry::parse`](crate::registry::Registry::parse) asks for.
+
+use serde_json::{Value, json};
+
+use super::{Check, Definition, check, structural::structural};
+use crate::{policy::spec, registry::RegistrySpec};
+
+pub(super) fn registries() -> Value {
+    let mut spec = structural(&spec::schema::<RegistrySpec>());
+    bound(&mut spec);
+    check(&mut spec, SPEC_CHECKS);
+    for (key, checks) in KEY_CHECKS {
+        check(&mut spec["properties"][key], checks);
+    }
+    for key in ["pullCredential", "pushCredential"] {
+        check(
+            &mut spec["properties"][key]["properties"]["secretName"],
+            SECRET_NAME_CHECKS,
+        );
+    }
+    let condition = |kind: &str, what: &str| format!(".status.conditions[?(@.type==\"{kind}\")].{what}");
+    Definition {
+        kind: "Registry",
+        singular: "registry",
+        plural: "registries",
+        description: "A registry that images are pulled from and pushed to. Its name is what rules, pushes and commands call it.",
+        spec,
+        status: json!({}),
+        columns: json!([
+            {"name": "URL", "type": "string", "jsonPath": ".spec.url",
+                "description": "What references to its images begin with; nothing is Docker Hub."},
+            {"name": "Reachable", "type": "string", "jsonPath": condition("Reachable", "status"),
+                "description": "Whether it answers."},
+            {"name": "Authenticated", "type": "string", "jsonPath": condition("Authenticated", "status"),
+                "description": "Whether it takes the pull credential, or needs none."},
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+            {"name": "Endpoint", "type": "string", "priority": 1, "jsonPath": ".spec.endpoint",
+                "description": "Where Waypost reaches it, where that is another address."},
+            {"name": "Location", "type": "string", "priority": 1, "jsonPath": ".spec.location",
+                "description": "How credentials for it are come by."},
+            {"name": "Long-Lived", "type": "string", "priority": 1, "jsonPath": condition("LongLived", "status"),
+                "description": "Whether namespaces get a password that does not expire."},
+            {"name": "Pull-Can-Push", "type": "string", "priority": 1,
+                "jsonPath": condition("PullCredentialCanPush", "status"),
+                "description": "Whether the credential that reaches namespaces can push."},
+            {"name": "Reachable-Message", "type": "string", "priority": 1, "jsonPath": condition("Reachable", "message"),
+                "description": "Why it answers or not."},
+            {"name": "Authenticated-Message", "type": "string", "priority": 1,
+                "jsonPath": condition("Authenticated", "message"),
+                "description": "Why it takes the pull credential or not."},
+        ]),
+        checks: NAME_CHECKS,
+    }
+    .object()
+}
+
+/// So much at most of each, or the API server would not take checks on them.
+fn bound(spec: &mut Value) {
+    let properties = &mut spec["properties"];
+    for (path, bounds) in [
+        (&["displayName"] as &[&str], json!({"maxLength": 128})),
+        (&["url"], json!({"maxLength": 512})),
+        (&["endpoint"], json!({"maxLength": 512})),
+        (&["caBundle"], json!({"maxLength": 262_144})),
+        (&["names", "to"], json!({"maxLength": 512})),
+        (&["names", "from"], json!({"maxLength": 255})),
+        (&["namespaces", "names"], json!({"minItems": 1, "maxItems": 500})),
+        (&["pullCredential", "secretName"], json!({"maxLength": 253})),
+        (&["pushCredential", "secretName"], json!({"maxLength": 253})),
+    ] {
+        let place = path.iter().enumerate().fold(&mut *properties, |place, (depth, key)| {
+            if depth == 0 {
+                &mut place[*key]
+            } else {
+                &mut place["properties"][*key]
+            }
+        });
+        for (key, bound) in bounds.as_object().into_iter().flatten() {
+            place[key] = bound.clone();
+        }
+    }
+    let name = &mut properties["namespaces"]["properties"]["names"]["items"];
+    name["maxLength"] = 63.into();
+    name["pattern"] = "^[a-z0-9*-]+$".into();
+}
+
+/// Of the whole object.
+const NAME_CHECKS: &[Check] = &[Check {
+    rule: "size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",
+    message: "the name of a registry has at most 63 characters, and no dots",
+    at: "",
+}];
+
+/// Of `spec`.
+const SPEC_CHECKS: &[Check] = &[
+    Check {
+        rule: "!has(self.plainHttp) || !self.plainHttp || !(has(self.endpoint) && self.endpoint.contains('://') ? \
+               self.endpoint.lowerAscii().startsWith('https://') : \
+               has(self.url) && self.url.lowerAscii().startsWith('https://'))",
+        message: "plain HTTP is asked for, and the address begins with https://: take one of the two out",
+        at: ".plainHttp",
+    },
+    Check {
+        rule: "!has(self.caBundle) || !(has(self.plainHttp) && self.plainHttp)",
+        message: "a CA bundle is given for a registry that is reached without TLS: take one of the two out",
+        at: ".caBundle",
+    },
+];
+
+/// Of what is below `spec`.
+const KEY_CHECKS: [(&str, &[Check]); 4] = [
+    (
+        "url",
+        &[
+            Check {
+                rule: "!self.contains('@') && !self.contains('?') && !self.contains('#')",
+                message: "an address has no username, password, digest or query in it: a password belongs into a Secret, which \
+                          pullCredential names",
+                at: "",
+            },
+            Check {
+                rule: "self.contains('@') || self.matches('^((?i:https?)://)?([!-.0-~]*[.:A-Z][!-.0-~]*|localhost)(/.*)?$') && \
+                       (!self.contains('://') || self.matches('^(?i:https?)://'))",
+                message: "a registry's address is a host with a dot or a port, and maybe the organization behind it: \
+                          registry.example.com/team; without `url` it is Docker Hub",
+                at: "",
+            },
+        ],
+    ),
+    (
+        "endpoint",
+        &[Check {
+            rule: "!self.contains('#') && self.matches('^((?i:https?)://)?[!-.0->A-~]+/*$')",
+            message: "an endpoint is a scheme, a host and a port, without a path: http://registry.default.svc:5000",
+            at: "",
+        }],
+    ),
+    (
+        "caBundle",
+        &[
+            Check {
+                rule: "self.contains('-----BEGIN CERTIFICATE-----')",
+                message: "a CA bundle is the text of a PEM file: it has -----BEGIN CERTIFICATE----- in it",
+                at: "",
+            },
+            Check {
+                rule: "!self.contains('PRIVATE KEY-----')",
+                message: "there is a private key in the CA bundle: give the certificates alone, and keep the key",
+                at: "",
+            },
+        ],
+    ),
+    (
+        "names",
+        &[
+            Check {
+                rule: "self.to.contains('{repository}') || self.to.contains('{namespace}') && self.to.contains('{name}')",
+                message: "without {repository}, or {namespace} and {name}, two images could have one name",
+                at: ".to",
+            },
+            Check {
+                rule: "self.to.contains('{registry}') || has(self.from)",
+                message: "without {registry} in `to`, two images could have one name: have it in there, or say in `from` which one it \
+                          is: docker.io",
+                at: ".to",
+            },
+            Check {
+                rule: "!self.to.contains('{registry}') || !has(self.from)",
+                message: "{registry} in `to` says which registry an image is of, and so does `from`: take one of the two out",
+                at: ".from",
+            },
+        ],
+    ),
+];
+
+/// As the API server names Secrets.
+const SECRET_NAME_CHECKS: &[Check] = &[Check {
+    rule: "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+    message: "no Secret can have this name: it has lower-case letters, digits, - and .",
+    at: "",
+}];
