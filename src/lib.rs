@@ -18,10 +18,11 @@
 //! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |
 //! | [`config`] | the configuration: file, environment, flags | files, the environment |
 //! | [`policy_source`] | policies from files | files |
-//! | [`http`] | the webhook's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
+//! | [`http`] | the webhook's, the REST API's and the admin port's routes, the server under them, its life cycle | hyper, axum, rustls |
 //! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
 //! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
+//! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -46,6 +47,8 @@ pub mod snapshot;
 
 #[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
+pub mod authorization;
 #[cfg(feature = "server")]
 pub mod cli;
 #[cfg(feature = "server")]

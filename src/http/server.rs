@@ -31,7 +31,12 @@ pub struct Server {
     router: Router,
     limits: Limits,
     tls: Option<TlsConfigs>,
+    peers: bool,
 }
+
+/// Whose connection a request came by, among its extensions where [`Server::with_peers`] asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// Gives the TLS configuration for a connection; asked once for each, so that a reload needs no restart.
 pub type TlsConfigs = Arc<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
@@ -87,12 +92,19 @@ impl Server {
             router,
             limits,
             tls: None,
+            peers: false,
         })
     }
 
     /// Serves over TLS: HTTP/1.1 and HTTP/2, as ALPN has it. Without it, HTTP/1.1 in the clear.
     pub fn with_tls(mut self, configs: TlsConfigs) -> Self {
         self.tls = Some(configs);
+        self
+    }
+
+    /// Tells each request whose connection it came by: [`Peer`].
+    pub fn with_peers(mut self) -> Self {
+        self.peers = true;
         self
     }
 
@@ -112,6 +124,7 @@ impl Server {
             router,
             limits,
             tls,
+            peers,
         } = self;
         tracing::info!(%address, tls = tls.is_some(), "listening on the {name} port");
         let shared = Arc::new(Shared {
@@ -119,6 +132,7 @@ impl Server {
             router,
             limits,
             tls,
+            peers,
             lifecycle: lifecycle.clone(),
             close_idle: CancellationToken::new(),
             streams: TaskTracker::new(),
@@ -143,6 +157,14 @@ impl Limits {
     pub fn admin() -> Self {
         Self {
             connections: 64,
+            ..Self::default()
+        }
+    }
+
+    /// For the REST API: people, scripts, and whoever guesses tokens, who holds a connection for as long as an answer is delayed.
+    pub fn api() -> Self {
+        Self {
+            connections: 256,
             ..Self::default()
         }
     }

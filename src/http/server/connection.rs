@@ -28,7 +28,7 @@ use tower::Service as _;
 use super::super::lifecycle::{Lifecycle, Phase};
 use super::super::throttle::Throttle;
 use super::linger::Lingering;
-use super::{Limits, TlsConfigs};
+use super::{Limits, Peer, TlsConfigs};
 
 /// What the connections of one server have in common.
 pub(super) struct Shared {
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) tls: Option<TlsConfigs>,
+    /// Whether requests are told whose connection they came by.
+    pub(super) peers: bool,
     pub(super) lifecycle: Lifecycle,
     /// The last moments of stopping: whatever is idle is closed now.
     pub(super) close_idle: CancellationToken,
@@ -48,8 +50,13 @@ pub(super) struct Shared {
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     // Nagle's algorithm and delayed acknowledgements cost 40 ms at the 99th percentile. Failing means it is gone already.
     let _ = stream.set_nodelay(true);
+    let peer = if shared.peers {
+        stream.peer_addr().ok().map(Peer)
+    } else {
+        None
+    };
     let Some(configs) = &shared.tls else {
-        return http1(&shared, stream, shared.limits.first_request).await;
+        return http1(&shared, stream, peer, shared.limits.first_request).await;
     };
     let handshake = TlsAcceptor::from(configs()).accept(stream);
     let stream = tokio::select! {
@@ -57,7 +64,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         () = shared.close_idle.cancelled() => return,
     };
     match stream {
-        Ok(Ok(stream)) => encrypted(&shared, stream).await,
+        Ok(Ok(stream)) => encrypted(&shared, stream, peer).await,
         Ok(Err(error)) => shared.refused(&error),
         Err(_) => shared.refused(&"the handshake took too long"),
     }
@@ -72,7 +79,7 @@ impl Shared {
     }
 }
 
-async fn encrypted(shared: &Arc<Shared>, stream: TlsStream<TcpStream>) {
+async fn encrypted(shared: &Arc<Shared>, stream: TlsStream<TcpStream>, peer: Option<Peer>) {
     let (_, session) = stream.get_ref();
     let known = session.peer_certificates().is_some();
     let first_request = if known {
@@ -81,18 +88,18 @@ async fn encrypted(shared: &Arc<Shared>, stream: TlsStream<TcpStream>) {
         shared.limits.first_request
     };
     if session.alpn_protocol() == Some(b"h2") {
-        http2(shared, stream, first_request).await;
+        http2(shared, stream, peer, first_request).await;
     } else {
-        http1(shared, stream, first_request).await;
+        http1(shared, stream, peer, first_request).await;
     }
 }
 
-async fn http1<S>(shared: &Arc<Shared>, stream: S, first_request: Duration)
+async fn http1<S>(shared: &Arc<Shared>, stream: S, peer: Option<Peer>, first_request: Duration)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let activity = Arc::new(Activity::new());
-    let service = service(shared, &activity, true);
+    let service = service(shared, &activity, peer, true);
     let connection = http1::Builder::new()
         // Ours instead, in `attend`: hyper's also runs while the connection is idle, and costs a timer per request.
         .header_read_timeout(None)
@@ -102,12 +109,12 @@ where
     attend(shared, &activity, first_request, pin!(connection)).await;
 }
 
-async fn http2<S>(shared: &Arc<Shared>, stream: S, first_request: Duration)
+async fn http2<S>(shared: &Arc<Shared>, stream: S, peer: Option<Peer>, first_request: Duration)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let activity = Arc::new(Activity::new());
-    let service = service(shared, &activity, false);
+    let service = service(shared, &activity, peer, false);
     let connection = http2::Builder::new(Streams(shared.streams.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(shared.limits.streams)
@@ -122,6 +129,7 @@ where
 fn service(
     shared: &Arc<Shared>,
     activity: &Arc<Activity>,
+    peer: Option<Peer>,
     says_close: bool,
 ) -> impl Service<
     Request<Incoming>,
@@ -132,7 +140,11 @@ fn service(
     let (shared, activity) = (Arc::clone(shared), Arc::clone(activity));
     service_fn(move |request: Request<Incoming>| {
         let busy = Busy::new(Arc::clone(&activity));
-        let answer = shared.router.clone().call(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        let answer = shared.router.clone().call(request);
         let lifecycle = shared.lifecycle.clone();
         async move {
             let mut response = answer.await?;

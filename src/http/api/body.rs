@@ -1,0 +1,69 @@
+//! The body of a request, within a size and a time, in memory that is wiped.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, HttpBody},
+    http::{HeaderMap, header::CONTENT_TYPE},
+};
+use http_body_util::BodyExt;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    super::deadline::within,
+    problem::{Kind, Problem},
+};
+
+/// Whether it is announced as JSON, whatever the case and the parameters (RFC 9110, section 8.3.1).
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    if essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::UnsupportedMediaType,
+        "the body has to be JSON: send it with `Content-Type: application/json`",
+    ))
+}
+
+/// The whole body. What the connection's own buffers hold of it is wiped where nobody else uses them still.
+pub(super) async fn read(body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    // Known from Content-Length, so that nothing of it has to be read.
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most));
+    }
+    let read = within(deadline, collect(body, most)).await;
+    read.unwrap_or_else(|| {
+        Err(Problem::new(
+            Kind::BodyTimeout,
+            format!("the body did not arrive within {} s", deadline.as_secs_f64()),
+        ))
+    })
+}
+
+async fn collect(mut body: Body, most: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut whole = Zeroizing::new(Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Kind::MalformedJson, "the body was cut off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > most {
+            return Err(too_large(most));
+        }
+        if whole.capacity() - whole.len() < data.len() {
+            // What a `Vec` grows out of is not wiped.
+            let mut larger = Zeroizing::new(Vec::with_capacity((whole.len() + data.len()).next_power_of_two()));
+            larger.extend_from_slice(&whole);
+            whole = larger;
+        }
+        whole.extend_from_slice(&data);
+        if let Ok(mut data) = data.try_into_mut() {
+            data.as_mut().zeroize();
+        }
+    }
+    Ok(whole)
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::new(Kind::BodyTooLarge, format!("the body has more than {most} bytes"))
+}

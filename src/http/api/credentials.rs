@@ -1,0 +1,323 @@
+//! What a request says of a registry's credentials.
+
+use super::{
+    json::Secret,
+    problem::FieldError,
+    registry::{DockerConfig, RegistryRequest, Said},
+};
+use crate::registry::{Address, Credential, Login, Password};
+
+/// What is asked to become of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing is said of it.
+    Nothing,
+    /// It is to go.
+    Clear,
+    /// It is to be this one.
+    Set(Credential),
+    /// It is this user's; nothing is said of the password.
+    SameUser(String),
+}
+
+/// The fields of one credential.
+pub(super) struct Family {
+    /// What their names begin with.
+    prefix: &'static str,
+    username: Said<String>,
+    password: Said<Secret>,
+    docker_config: Said<DockerConfig>,
+    file: Said<String>,
+    env: Said<String>,
+}
+
+impl Family {
+    /// Takes the fields of the credential to pull with out of a request.
+    pub(super) fn pull(request: &mut RegistryRequest) -> Self {
+        Self {
+            prefix: "registry",
+            username: std::mem::take(&mut request.registry_username),
+            password: std::mem::take(&mut request.registry_password),
+            docker_config: std::mem::take(&mut request.registry_docker_config),
+            file: std::mem::take(&mut request.registry_password_file),
+            env: std::mem::take(&mut request.registry_password_env),
+        }
+    }
+
+    /// Takes the fields of the credential to push with out of a request.
+    pub(super) fn push(request: &mut RegistryRequest) -> Self {
+        Self {
+            prefix: "registry_push",
+            username: std::mem::take(&mut request.registry_push_username),
+            password: std::mem::take(&mut request.registry_push_password),
+            docker_config: std::mem::take(&mut request.registry_push_docker_config),
+            file: std::mem::take(&mut request.registry_push_password_file),
+            env: std::mem::take(&mut request.registry_push_password_env),
+        }
+    }
+
+    /// What they ask for, for the registry at `address`, where that is known.
+    pub(super) fn asked(self, address: Option<&Address>, errors: &mut Vec<FieldError>) -> Asked {
+        let Self {
+            prefix,
+            username,
+            password,
+            docker_config,
+            file,
+            env,
+        } = self;
+        let null = [
+            matches!(username, Said::Null),
+            matches!(password, Said::Null),
+            matches!(docker_config, Said::Null),
+            matches!(file, Said::Null),
+            matches!(env, Said::Null),
+        ];
+        let field = |name: &str| format!("{prefix}_{name}");
+        let given = [
+            ("password", matches!(password, Said::This(_))),
+            ("docker_config", matches!(docker_config, Said::This(_))),
+            ("password_file", matches!(file, Said::This(_))),
+            ("password_env", matches!(env, Said::This(_))),
+        ];
+        let given: Vec<&str> = given
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| *name)
+            .collect();
+        if let [first, second, ..] = &*given {
+            errors.push(
+                FieldError::new(field(second), format!("`{}` is given, too", field(first)))
+                    .hint("a registry has one credential to pull with and one to push with: give one of the two"),
+            );
+            return Asked::Nothing;
+        }
+        if let (Said::This(_), ["docker_config"]) = (&username, &*given) {
+            errors.push(
+                FieldError::new(field("username"), format!("`{}` is given, too", field("docker_config")))
+                    .hint("a docker config has the username in it: leave this out"),
+            );
+            return Asked::Nothing;
+        }
+        if let Said::This(DockerConfig(config)) = docker_config {
+            let Some(address) = address else { return Asked::Nothing };
+            return match Login::from_docker_config(config.as_bytes(), address) {
+                Ok(login) => checked(login, prefix, "docker_config", errors),
+                Err(error) => {
+                    errors.push(FieldError::new(field("docker_config"), error.to_string()));
+                    Asked::Nothing
+                }
+            };
+        }
+        let username = match (username, given.first()) {
+            (Said::This(username), _) => username,
+            (_, Some(given)) => {
+                errors.push(
+                    FieldError::new(field("username"), format!("it is missing: `{}` is given", field(given))).hint(
+                        "where there is only a token, the registry's documentation says which username goes with it",
+                    ),
+                );
+                return Asked::Nothing;
+            }
+            (_, None) if null.contains(&true) => return Asked::Clear,
+            (_, None) => return Asked::Nothing,
+        };
+        let username_problem = username_problem(&username);
+        if let Some(problem) = username_problem {
+            errors.push(FieldError::new(field("username"), problem));
+            return Asked::Nothing;
+        }
+        match (password, file, env) {
+            (Said::This(Secret(mut password)), ..) => {
+                let password = Password::new(std::mem::take(&mut *password));
+                checked(Login { username, password }, prefix, "password", errors)
+            }
+            (_, Said::This(path), _) => {
+                if !path.starts_with('/') || path.contains('\0') {
+                    errors.push(
+                        FieldError::new(field("password_file"), "it is no absolute path").hint("write it from `/` on"),
+                    );
+                    return Asked::Nothing;
+                }
+                Asked::Set(Credential::File {
+                    username,
+                    path: path.into(),
+                })
+            }
+            (_, _, Said::This(variable)) => {
+                if variable.contains(['=', '\0']) {
+                    errors.push(FieldError::new(field("password_env"), "it is no name of a variable"));
+                    return Asked::Nothing;
+                }
+                Asked::Set(Credential::Environment { username, variable })
+            }
+            // A username beside a password that is to go.
+            _ if null[1..].contains(&true) => {
+                errors.push(
+                    FieldError::new(
+                        field("username"),
+                        "it is given without a password, which is to be removed",
+                    )
+                    .hint(format!("make `{}` null, too, or leave it out", field("username"))),
+                );
+                Asked::Nothing
+            }
+            _ => Asked::SameUser(username),
+        }
+    }
+}
+
+/// A login that HTTP can carry (RFC 7617, section 2).
+fn checked(login: Login, prefix: &str, from: &str, errors: &mut Vec<FieldError>) -> Asked {
+    let password = login.password.expose();
+    let problem = if let Some(problem) = username_problem(&login.username) {
+        Some(problem)
+    } else if password.is_empty() {
+        Some("the password is empty")
+    } else if password.chars().any(char::is_control) {
+        Some("the password has a control character in it: a line end, perhaps, behind what was meant")
+    } else {
+        None
+    };
+    match problem {
+        Some(problem) => {
+            errors.push(FieldError::new(format!("{prefix}_{from}"), problem));
+            Asked::Nothing
+        }
+        None => Asked::Set(Credential::Login(login)),
+    }
+}
+
+fn username_problem(username: &str) -> Option<&'static str> {
+    if username.is_empty() {
+        Some("the username is empty")
+    } else if username.contains(':') {
+        Some("the username has a colon in it, which HTTP cannot carry")
+    } else if username.chars().any(char::is_control) {
+        Some("the username has a control character in it: a line end, perhaps, behind what was meant")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn asked(fields: Value) -> Result<Asked, Vec<String>> {
+        let mut body = json!({"name": "corp", "registry_url": "r.io/team"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let text = body.to_string();
+        let mut request: RegistryRequest = serde_json::from_str(&text).unwrap();
+        let address = crate::registry::RegistrySpec {
+            url: request.registry_url.clone(),
+            ..Default::default()
+        }
+        .address();
+        let mut errors = Vec::new();
+        let asked = Family::pull(&mut request).asked(address.as_ref(), &mut errors);
+        if errors.is_empty() {
+            return Ok(asked);
+        }
+        let said = errors
+            .into_iter()
+            .map(|error| format!("{}: {}", error.field.unwrap(), error.message));
+        Err(said.collect())
+    }
+
+    fn login(username: &str, password: &str) -> Asked {
+        Asked::Set(Credential::Login(Login {
+            username: username.to_owned(),
+            password: Password::new(password.to_owned()),
+        }))
+    }
+
+    #[test]
+    fn a_credential_is_said_in_one_of_its_ways() {
+        for (fields, expected) in [
+            (json!({}), Asked::Nothing),
+            (
+                json!({"registry_username": "u", "registry_password": "p\"\\ü\u{1F600}"}),
+                login("u", "p\"\\ü\u{1F600}"),
+            ),
+            (
+                json!({"registry_username": "u", "registry_password": "p", "registry_docker_config": null}),
+                login("u", "p"),
+            ),
+            (
+                json!({"registry_docker_config": {"auths": {"r.io": {"auth": "dTpw"}}}}),
+                login("u", "p"),
+            ),
+            (
+                json!({"registry_docker_config": "{\"auths\": {\"r.io/team\": {\"username\": \"u\", \"password\": \"p\"}}}"}),
+                login("u", "p"),
+            ),
+            (
+                json!({"registry_username": "u", "registry_password_file": "/run/p"}),
+                Asked::Set(Credential::File {
+                    username: "u".to_owned(),
+                    path: "/run/p".into(),
+                }),
+            ),
+            (
+                json!({"registry_username": "u", "registry_password_env": "P"}),
+                Asked::Set(Credential::Environment {
+                    username: "u".to_owned(),
+                    variable: "P".to_owned(),
+                }),
+            ),
+            (json!({"registry_username": "u"}), Asked::SameUser("u".to_owned())),
+            (json!({"registry_password": null}), Asked::Clear),
+            (json!({"registry_username": null}), Asked::Clear),
+            (json!({"registry_docker_config": null}), Asked::Clear),
+        ] {
+            assert_eq!(asked(fields.clone()).unwrap(), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_or_cannot_be_sent_is_refused_and_not_repeated() {
+        for (fields, expected) in [
+            (
+                json!({"registry_password": "hunter2"}),
+                "registry_username: it is missing: `registry_password` is given",
+            ),
+            (
+                json!({"registry_username": "u", "registry_password": "hunter2", "registry_password_env": "P"}),
+                "registry_password_env: `registry_password` is given, too",
+            ),
+            (
+                json!({"registry_username": "u", "registry_docker_config": {}}),
+                "registry_username: `registry_docker_config` is given, too",
+            ),
+            (
+                json!({"registry_username": "u", "registry_password": null}),
+                "registry_username: it is given without a password, which is to be removed",
+            ),
+            (
+                json!({"registry_username": "u:hunter2", "registry_password": "p"}),
+                "registry_username: the username has a colon in it, which HTTP cannot carry",
+            ),
+            (
+                json!({"registry_username": "u", "registry_password": "hunter2\n"}),
+                "registry_password: the password has a control character in it: a line end, perhaps, behind what was meant",
+            ),
+            (
+                json!({"registry_username": "u", "registry_password_file": "hunter2"}),
+                "registry_password_file: it is no absolute path",
+            ),
+            (
+                json!({"registry_docker_config": {"auths": {"s.io": {"auth": "hunter2"}}}}),
+                "registry_docker_config: it has no entry for r.io/team: those it has are for s.io",
+            ),
+        ] {
+            let said = asked(fields.clone()).unwrap_err();
+            assert_eq!(said, [expected], "{fields}");
+            assert!(!said[0].contains("hunter2"), "{said:?}");
+        }
+    }
+}

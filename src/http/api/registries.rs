@@ -1,0 +1,406 @@
+//! `/v1/registries`: what is done with them.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header::IF_MATCH},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::value::RawValue;
+
+use super::{
+    Answer, Api, Need, body,
+    credentials::{Asked, Family},
+    json::Shape,
+    openapi,
+    problem::{FieldError, Kind, Problem},
+    query::Query,
+    registry::{ANSWERED, RegistryAnswer, RegistryListAnswer, RegistryRequest, field_error},
+};
+use crate::{
+    registry::{Credential, Credentials, Registry, RegistrySpec, id_of, id_problem},
+    store::{Change, Draft, Edition, Store, StoreError, Stored, Version},
+};
+
+/// What bodies are checked against.
+pub(super) fn shape() -> Shape {
+    Shape::new(openapi::schema_of::<RegistryRequest>(), ANSWERED)
+}
+
+impl Api {
+    /// The registry that a body describes.
+    pub(super) async fn request(&self, headers: &HeaderMap, body: Body) -> Result<RegistryRequest, Problem> {
+        body::is_json(headers)?;
+        let json = body::read(body, self.limits.body, self.limits.body_deadline).await?;
+        let raw: &RawValue = serde_json::from_slice(&json).map_err(|error| {
+            let detail = if json.trim_ascii().is_empty() {
+                "the body is empty".to_owned()
+            } else {
+                format!(
+                    "the body is no JSON at line {}, column {}",
+                    error.line(),
+                    error.column()
+                )
+            };
+            Problem::new(Kind::MalformedJson, detail)
+        })?;
+        let errors = self.request.check(raw);
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        // serde's words may have values in them.
+        serde_json::from_str(raw.get()).map_err(|_| {
+            Problem::new(
+                Kind::Invalid,
+                "the body is not of the form that /v1/openapi.json describes",
+            )
+        })
+    }
+
+    pub(super) async fn list(&self, query: &Query) -> Result<Answer, Problem> {
+        let limit = query.number("limit", MOST_LISTED)?.unwrap_or(USUALLY_LISTED);
+        let after = query.text("after").map(position).transpose()?;
+        let registries = self.store.list().await?;
+        let mut following = registries
+            .iter()
+            .filter(|stored| after.as_deref().is_none_or(|after| *stored.id > *after));
+        let page: Vec<_> = following.by_ref().take(limit).collect();
+        let next = match (following.next(), page.last()) {
+            (Some(_), Some(last)) => Some(URL_SAFE_NO_PAD.encode(&last.id)),
+            _ => None,
+        };
+        let items = page.into_iter().map(RegistryAnswer::of).collect();
+        Ok(Answer {
+            body: Some(json(&RegistryListAnswer { items, next })),
+            ..Answer::default()
+        })
+    }
+
+    pub(super) async fn get(&self, id: &str) -> Result<Answer, Problem> {
+        Ok(shown(StatusCode::OK, &self.stored(id).await?))
+    }
+
+    pub(super) async fn create(&self, request: RegistryRequest) -> Result<Answer, Problem> {
+        let id = chosen_id(&request)?;
+        let Understood { spec, pull, push } = Understood::of(request, &id)?;
+        let mut errors = Vec::new();
+        let draft = Draft {
+            spec,
+            pull: new_credential(pull, "registry", &mut errors),
+            push: new_credential(push, "registry_push", &mut errors),
+        };
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        let stored = self.store.create(&id, draft).await.map_err(|error| match error {
+            StoreError::Exists(_) => {
+                let error = FieldError::new("id", format!("there is a registry `{id}` already"))
+                    .hint("give another `id`, or replace that one by PUT");
+                Problem::new(Kind::Exists, error.said()).errors(vec![error])
+            }
+            other => other.into(),
+        })?;
+        Ok(Answer {
+            location: Some(format!("/v1/registries/{id}")),
+            ..shown(StatusCode::CREATED, &stored)
+        })
+    }
+
+    pub(super) async fn replace(
+        &self,
+        id: &str,
+        condition: &Condition,
+        request: RegistryRequest,
+    ) -> Result<Answer, Problem> {
+        if let Some(other) = request.id.as_deref().filter(|other| *other != id) {
+            let problem = id_problem(other).map_or("it is another one than that of the path", |problem| problem);
+            return Err(Problem::invalid(vec![
+                FieldError::new("id", problem).hint("an id never changes: leave it out"),
+            ]));
+        }
+        let current = self.stored(id).await?;
+        condition.check(&current.version)?;
+        let understood = Understood::of(request, id)?;
+        let mut current = current;
+        for _ in 0..ATTEMPTS {
+            let draft = understood.replacing(&current, &*self.store).await?;
+            // By version, always: a credential is kept for the host that it was looked up for.
+            match self.store.replace(id, draft, Some(&current.version)).await {
+                Ok(stored) => return Ok(shown(StatusCode::OK, &stored)),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            current = self.stored(id).await?;
+            condition.check(&current.version)?;
+        }
+        Err(Problem::new(
+            Kind::Contended,
+            "others change this registry at the same time: try again",
+        ))
+    }
+
+    pub(super) async fn delete(&self, id: &str, condition: &Condition, force: bool) -> Result<Answer, Problem> {
+        let current = self.stored(id).await?;
+        condition.check(&current.version)?;
+        let needs = if force { Vec::new() } else { self.usage.needed_by(id) };
+        if !needs.is_empty() {
+            let errors = needs.iter().take(MOST_NEEDS).map(need).collect();
+            let detail = format!(
+                "{} the registry: change what does, or remove it all the same with ?force=true",
+                match needs.len() {
+                    1 => "something needs".to_owned(),
+                    several => format!("{several} things need"),
+                }
+            );
+            return Err(Problem::new(Kind::Needed, detail).errors(errors));
+        }
+        let expected = condition.is_said().then_some(&current.version);
+        match self.store.delete(id, expected).await {
+            Ok(()) => Ok(Answer {
+                status: StatusCode::NO_CONTENT,
+                ..Answer::default()
+            }),
+            Err(StoreError::Conflict { current, .. }) => Err(changed_since(&current)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn stored(&self, id: &str) -> Result<Stored, Problem> {
+        if id_problem(id).is_some() {
+            return Err(Problem::new(
+                Kind::NotFound,
+                "no registry has such an id: an id has lower-case letters, digits and `-`",
+            ));
+        }
+        let stored = self.store.registry(id).await?;
+        stored.ok_or_else(|| StoreError::NotFound(id.to_owned()).into())
+    }
+}
+
+/// What a request says of a registry, in the terms of what keeps it.
+struct Understood {
+    spec: RegistrySpec,
+    pull: Asked,
+    push: Asked,
+}
+
+impl Understood {
+    fn of(mut request: RegistryRequest, id: &str) -> Result<Self, Problem> {
+        let mut errors = Vec::new();
+        let (pull, push) = (Family::pull(&mut request), Family::push(&mut request));
+        let spec = request.spec(id, &mut errors);
+        if let Err(problems) = Registry::parse(id, &spec) {
+            errors.extend(problems.iter().map(field_error));
+        }
+        if request.name.chars().any(char::is_control) {
+            errors.push(FieldError::new("name", "it has a control character in it"));
+        }
+        let address = spec.address();
+        let pull = pull.asked(address.as_ref(), &mut errors);
+        let push = push.asked(address.as_ref(), &mut errors);
+        if errors.is_empty() {
+            return Ok(Self { spec, pull, push });
+        }
+        Err(Problem::invalid(errors))
+    }
+
+    /// What is to become of a registry that there is. A credential of which nothing is said is kept, where it goes where it went.
+    async fn replacing(&self, current: &Stored, store: &dyn Store) -> Result<Draft, Problem> {
+        let same = match [&current.spec, &self.spec].map(|spec| Registry::parse(&current.id, spec)) {
+            [Ok(old), Ok(new)] => {
+                let place = |registry: &Registry| {
+                    let endpoint = &registry.endpoint;
+                    (registry.address.host.clone(), endpoint.scheme, endpoint.host.clone())
+                };
+                place(&old) == place(&new)
+            }
+            _ => false,
+        };
+        let named = |asked: &Asked| matches!(asked, Asked::SameUser(_));
+        let kept = if same && (named(&self.pull) || named(&self.push)) {
+            store.credentials(&current.id).await?
+        } else {
+            Credentials::default()
+        };
+        let mut errors = Vec::new();
+        let mut change = |asked: &Asked, edition: &Option<Edition>, kept: &Option<Credential>, prefix: &str| {
+            let wrong = match asked {
+                Asked::Clear => return Change::Clear,
+                Asked::Set(credential) => return Change::Set(credential.clone()),
+                Asked::Nothing if same || edition.is_none() => return Change::Keep,
+                Asked::Nothing => {
+                    "it is kept only where Waypost reaches the same host in the same way, and that changes"
+                }
+                Asked::SameUser(_) if edition.is_none() => "it is missing: there is none to keep",
+                Asked::SameUser(_) if !same => {
+                    "it is missing: the one that there is is kept only where Waypost reaches the same host in the same way"
+                }
+                Asked::SameUser(name) => match kept {
+                    Some(kept) if username(kept) == name => return Change::Keep,
+                    _ => "it is missing: the one that there is is another user's",
+                },
+            };
+            errors
+                .push(FieldError::new(format!("{prefix}_password"), wrong).hint("give it again, or null to have none"));
+            Change::Keep
+        };
+        let pull = change(&self.pull, &current.pull, &kept.pull, "registry");
+        let push = change(&self.push, &current.push, &kept.push, "registry_push");
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        let mut spec = self.spec.clone();
+        spec.pull_credential.clone_from(&current.spec.pull_credential);
+        spec.push_credential.clone_from(&current.spec.push_credential);
+        Ok(Draft { spec, pull, push })
+    }
+}
+
+/// What `If-Match` says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Nothing: there is no such header.
+    None,
+    /// That the registry is there.
+    Any,
+    /// That it is of one of these versions.
+    Of(Vec<String>),
+}
+
+impl Condition {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let wrong = || {
+            Problem::parameter(
+                "If-Match",
+                "it is no list of entity tags",
+                "send what the ETag header of an answer had, with its quotes",
+            )
+        };
+        let mut versions = Vec::new();
+        for value in headers.get_all(IF_MATCH) {
+            for tag in value.to_str().map_err(|_| wrong())?.split(',').map(str::trim) {
+                match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
+                    Some(version) if !version.contains('"') => versions.push(version.to_owned()),
+                    // A weak one never matches (RFC 9110, section 13.1.1).
+                    None if tag.starts_with("W/\"") && tag.len() > 3 && tag.ends_with('"') => {
+                        versions.push(tag.to_owned())
+                    }
+                    None if tag == "*" => return Ok(Self::Any),
+                    _ => return Err(wrong()),
+                }
+            }
+        }
+        Ok(if versions.is_empty() {
+            Self::None
+        } else {
+            Self::Of(versions)
+        })
+    }
+
+    fn check(&self, current: &Version) -> Result<(), Problem> {
+        match self {
+            Self::Of(versions) if !versions.contains(&current.0) => Err(changed_since(current)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_said(&self) -> bool {
+        matches!(self, Self::Of(_))
+    }
+}
+
+/// The id that a new registry gets.
+fn chosen_id(request: &RegistryRequest) -> Result<String, Problem> {
+    if let Some(id) = &request.id {
+        return match id_problem(id) {
+            None => Ok(id.clone()),
+            Some(problem) => {
+                Err(Problem::invalid(vec![FieldError::new("id", problem).hint(
+                    "write it like `cern-prod`, or leave it out: it is made of `name`",
+                )]))
+            }
+        };
+    }
+    id_of(&request.name).ok_or_else(|| {
+        Problem::invalid(vec![
+            FieldError::new(
+                "name",
+                "no id can be made of it: there is no letter of a to z and no digit in it",
+            )
+            .hint("give an `id` as well, like `cern-prod`"),
+        ])
+    })
+}
+
+fn new_credential(asked: Asked, prefix: &str, errors: &mut Vec<FieldError>) -> Change {
+    match asked {
+        Asked::Nothing | Asked::Clear => Change::Clear,
+        Asked::Set(credential) => Change::Set(credential),
+        Asked::SameUser(_) => {
+            let field = format!("{prefix}_password");
+            errors.push(
+                FieldError::new(field, format!("it is missing: `{prefix}_username` is given"))
+                    .hint("give both, or neither"),
+            );
+            Change::Clear
+        }
+    }
+}
+
+fn username(credential: &Credential) -> &str {
+    match credential {
+        Credential::Login(login) => &login.username,
+        Credential::File { username, .. } | Credential::Environment { username, .. } => username,
+    }
+}
+
+fn need(need: &Need) -> FieldError {
+    match need {
+        Need::Rule(rule) => FieldError::new("", format!("the rule `{}` names it", rule.escape_debug())),
+        Need::Pushes(count) => FieldError::new("", format!("{count} images were last pushed to it")),
+    }
+}
+
+fn changed_since(current: &Version) -> Problem {
+    Problem::new(
+        Kind::PreconditionFailed,
+        format!(
+            "the registry is not in the state that `If-Match` names: its version is {} now, read it again",
+            current.0
+        ),
+    )
+}
+
+/// Behind which id a page begins.
+fn position(cursor: &str) -> Result<String, Problem> {
+    let id = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .ok()
+        .and_then(|id| String::from_utf8(id).ok());
+    id.filter(|id| id_problem(id).is_none()).ok_or_else(|| {
+        Problem::parameter(
+            "after",
+            "it is not what a list said",
+            "send the `next` of the page before",
+        )
+    })
+}
+
+fn shown(status: StatusCode, stored: &Stored) -> Answer {
+    Answer {
+        status,
+        body: Some(json(&RegistryAnswer::of(stored))),
+        version: Some(stored.version.clone()),
+        ..Answer::default()
+    }
+}
+
+fn json(answer: &impl serde::Serialize) -> Vec<u8> {
+    // Texts, numbers and lists of them; it cannot fail.
+    serde_json::to_vec(answer).unwrap_or_default()
+}
+
+const USUALLY_LISTED: usize = 100;
+pub(super) const MOST_LISTED: usize = 500;
+const MOST_NEEDS: usize = 20;
+/// More than a few others at once there are not.
+const ATTEMPTS: usize = 5;
