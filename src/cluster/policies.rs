@@ -3,12 +3,13 @@
 use std::{convert::Infallible, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
     core::{ApiResource, DynamicObject},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// A `Policy` object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// What it says.
     pub object: Object,
@@ -30,39 +31,15 @@ pub struct Policy {
     pub status: Status,
 }
 
-/// The status of a `Policy` object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The status of a `Policy` object, as far as it is Waypost's.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// What was looked at: `metadata.generation`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many rules it has.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How many rules it has; none where that cannot be said.
     pub rules: Option<usize>,
-    /// [`READY`], and what others may have written.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<Condition>,
-}
-
-/// `metav1.Condition`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// What is said to be so.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// Why, in a word.
-    pub reason: String,
-    /// Why, in sentences.
-    pub message: String,
-    /// What was looked at.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// When `status` last changed.
-    pub last_transition_time: Timestamp,
+    /// The condition [`READY`].
+    pub ready: Option<Condition>,
 }
 
 /// The condition that says whether a policy decides as it is written.
@@ -103,12 +80,13 @@ pub async fn watch(
 ///
 /// When the API server does not take it, with the reason in words, and which right is missing. That the object is gone is no error.
 pub async fn tell(client: Client, name: &str, status: &Status) -> Result<(), String> {
-    let patch = json!({
+    let mut patch = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": KIND,
         "metadata": {"name": name},
-        "status": status,
+        "status": {"observedGeneration": status.observed_generation, "rules": status.rules, "conditions": status.ready.as_slice()},
     });
+    without_nulls(&mut patch["status"]);
     let params = PatchParams::apply(super::objects::MANAGER).force();
     match timeout(DEADLINE, api(client).patch_status(name, &params, &Patch::Apply(patch))).await {
         Ok(Ok(_)) => Ok(()),
@@ -152,7 +130,6 @@ fn policy(object: DynamicObject) -> Option<Policy> {
     if let Some(spec) = object.data.get("spec") {
         text["spec"] = spec.clone();
     }
-    let status = object.data.get("status").cloned().unwrap_or(Value::Null);
     Some(Policy {
         object: Object {
             name: name.into(),
@@ -163,9 +140,27 @@ fn policy(object: DynamicObject) -> Option<Policy> {
             generation: object.metadata.generation.unwrap_or_default(),
             text: text.to_string().into(),
         },
-        // Whatever cannot be read is written anew.
-        status: serde_json::from_value(status).unwrap_or_default(),
+        status: status(&object.data["status"]),
     })
+}
+
+/// Whatever cannot be read is written anew.
+fn status(status: &Value) -> Status {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    Status {
+        observed_generation: status["observedGeneration"].as_i64(),
+        rules: status["rules"].as_u64().and_then(|rules| rules.try_into().ok()),
+        ready: conditions
+            .filter_map(|condition| Condition::deserialize(condition).ok())
+            .find(|condition| condition.type_ == READY),
+    }
+}
+
+/// What is not said is taken away by an apply; null is a value.
+fn without_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, value| !value.is_null());
+    }
 }
 
 const KIND: &str = "Policy";
@@ -200,7 +195,12 @@ mod tests {
             json!({"apiVersion": "waypost.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "p"}, "spec": {"rules": []}})
         );
         assert_eq!((found.object.generation, found.status.rules), (3, Some(0)));
-        assert_eq!(found.status.conditions[0].kind, READY);
-        assert_eq!(object(json!({"rules": "many"})).status, Status::default());
+        assert_eq!(found.status.ready.unwrap().reason, "Compiled");
+        for nothing in [
+            json!(null),
+            json!({"rules": "many", "conditions": [{"type": "Ready"}, 5]}),
+        ] {
+            assert_eq!(object(nothing).status, Status::default());
+        }
     }
 }

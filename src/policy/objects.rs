@@ -141,6 +141,12 @@ impl Objects {
         self.entries.remove(name).is_some()
     }
 
+    /// The versions that were used at the last [`compile`](Self::compile) that made a set, as names and texts.
+    pub fn in_use(&self) -> Vec<(Box<str>, Arc<str>)> {
+        let good = |(name, entry): (&Box<str>, &Entry)| Some((name.clone(), entry.good.as_ref()?.source.text.clone()));
+        self.entries.iter().filter_map(good).collect()
+    }
+
     /// Compiles files and objects. Each object alone first; then all of them; where they do not go together, as many as do, older ones
     /// first.
     pub fn compile(&mut self, base: &Base) -> Together {
