@@ -7,6 +7,7 @@ mod current;
 mod declared;
 mod events;
 mod namespaces;
+mod policies;
 mod ports;
 mod registries;
 mod reload;

@@ -5,6 +5,7 @@ pub mod election;
 pub mod events;
 pub mod namespaces;
 pub mod objects;
+pub mod policies;
 pub mod registries;
 #[cfg(test)]
 mod testing;

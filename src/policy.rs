@@ -8,6 +8,7 @@ mod compile;
 mod glob;
 mod index;
 mod matcher;
+pub mod objects;
 mod pattern;
 pub mod preset;
 mod selector;

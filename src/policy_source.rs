@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     document::{Diagnostic, Severity, Source},
-    policy::{Compiled, Input, PresetChoice, Settings, compile},
+    policy::{Compiled, PresetChoice, Settings, objects::Base},
     watch::Watched,
 };
 
@@ -28,12 +28,8 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and compiles everything. Blocks.
     pub fn compile(&self) -> Compiled {
-        let (sources, mut diagnostics) = read(&self.path, self.may_be_absent);
-        let mut compiled = compile(&Input {
-            sources,
-            presets: self.presets.clone(),
-            settings: self.settings.clone(),
-        });
+        let (base, mut diagnostics) = self.read();
+        let mut compiled = base.compile();
         if diagnostics.iter().any(Diagnostic::is_error) {
             compiled.set = None;
         }
@@ -42,6 +38,17 @@ impl PolicySource {
             set: compiled.set,
             diagnostics,
         }
+    }
+
+    /// Reads everything, and says what is wrong with reading it. Blocks.
+    pub fn read(&self) -> (Base, Vec<Diagnostic>) {
+        let (files, diagnostics) = read(&self.path, self.may_be_absent);
+        let base = Base {
+            files,
+            presets: self.presets.clone(),
+            settings: self.settings.clone(),
+        };
+        (base, diagnostics)
     }
 
     /// What to watch for changes.

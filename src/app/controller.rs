@@ -8,7 +8,9 @@ use tokio::time::sleep;
 use super::{
     access,
     certificates::{self, Kept},
-    declared, identity, ports,
+    declared, identity,
+    policies::{Conditions, Feed},
+    policy_source, ports,
 };
 use crate::{
     cluster::{
@@ -29,6 +31,7 @@ use crate::{
 ///
 /// When it cannot start: no cluster, a port that is taken, a configuration that says only half.
 pub async fn controller(config: Config) -> anyhow::Result<()> {
+    let source = policy_source(&config);
     let Config {
         file,
         server: config::Server {
@@ -52,7 +55,8 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
     }
     let kept = kept(certificates)?;
-    let server = access(kubeconfig).connect().await?;
+    let access = access(kubeconfig);
+    let server = access.connect().await?;
     let namespace = namespace.unwrap_or(server.namespace);
     let metrics = Arc::new(ControllerMetrics::new());
     let health = Health::default();
@@ -101,6 +105,12 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             .as_deref()
             .map(|dir| (dir, health.add("declared-registries", "they have not been read yet")));
         declarations.iter().for_each(|(_, check)| check.fine());
+        let conditions = Conditions {
+            source,
+            feed: Arc::new(Feed::new(access, &health)),
+            client: home.client.clone(),
+        };
+        conditions.stopped();
         let mut worked = false;
         let mine: Vec<&Check> = check
             .iter()
@@ -124,6 +134,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             tokio::select! {
                 never = certificates => never,
                 never = declared => never,
+                never = conditions.keep() => never,
             }
         };
         let stop = lifecycle.reached(Phase::Stopping);

@@ -10,6 +10,7 @@ use super::{
     events::{self, Teller},
     identity,
     namespaces::Namespaces,
+    policies::{Feed, Policies},
     policy_source,
     ports::{self, cannot_listen},
     reload,
@@ -104,7 +105,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         Kind::Replica => Some(access(kubeconfig)),
     };
     let policies =
-        reload::Policies::load(sources, cluster.is_some(), metrics.clone(), &health).map_err(ServeError::Policies)?;
+        Policies::load(sources, cluster.is_some(), metrics.clone(), &health).map_err(ServeError::Policies)?;
     let made = match kind {
         Kind::Everything => Some(tls::ensure_local(
             &tls_config.dir,
@@ -123,6 +124,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         metrics.clone(),
         &health,
     )?;
+    let feed = cluster.clone().map(|access| Feed::new(access, &health));
     let namespaces = match &cluster {
         Some(access) => Some(Namespaces::new(access.clone(), policies.current(), &health).await?),
         None => None,
@@ -176,7 +178,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             }
             Ok(())
         }
-        never = policies.watch() => match never {},
+        never = policies.watch(feed) => match never {},
         never = if_any(namespaces.map(Namespaces::watch)) => match never {},
         never = if_any(trust.map(Trust::watch)) => match never {},
         never = if_any(teller.map(Teller::run)) => match never {},

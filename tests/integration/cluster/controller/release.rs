@@ -94,7 +94,7 @@ impl<'a> Release<'a> {
     }
 
     /// A controller with the rights that docs/cluster.md lists. Its Lease is short: tests wait for it to end.
-    pub(super) fn controller(&self, configuration: &str) -> Serving {
+    pub(in super::super) fn controller(&self, configuration: &str) -> Serving {
         let directory = Directory::new();
         let local = json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["waypost-controller"], "verbs": ["get", "create", "patch"]},
