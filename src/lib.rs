@@ -21,6 +21,8 @@
 //! | [`tls`] | certificates: made, checked, re-read, and an authority for those of a cluster | rustls, rcgen |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, the watch on namespaces, the Lease, Waypost's own objects | kube |
 //! | [`store`] | where registries are kept | redb, kube |
+//! | [`credentials`] | credentials that are files or variables, read when they are used | files, the environment |
+//! | [`tokens`] | the tokens of the REST API on one machine | files |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -51,6 +53,8 @@ pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod credentials;
+#[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
 pub mod metrics;
@@ -62,5 +66,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod tokens;
 #[cfg(feature = "server")]
 pub mod watch;
