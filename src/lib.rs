@@ -23,6 +23,8 @@
 //! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
+//! | [`credentials`] | credentials that are files or variables, read when they are used | files, the environment |
+//! | [`tokens`] | the tokens of the REST API on one machine | files |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -56,6 +58,8 @@ pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod credentials;
+#[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
 pub mod metrics;
@@ -67,5 +71,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod tokens;
 #[cfg(feature = "server")]
 pub mod watch;

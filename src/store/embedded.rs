@@ -10,7 +10,7 @@ mod medium;
 mod record;
 
 use std::{
-    io,
+    fmt, io,
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 pub use self::error::OpenError;
 use self::{
-    home::{Entries, Failure, Home, PULL, PUSH, Write},
+    home::{Entries, Failure, Home, PULL, PUSH, Unwritten, Write},
     medium::{Disk, Found, Medium},
 };
 use super::{Change, DeclaredBy, Draft, Edition, Registries, Store, StoreError, Stored, Version};
@@ -68,14 +68,14 @@ impl Embedded {
     ///
     /// As [`Embedded::open`].
     pub fn open_at(path: &Path, clock: Clock) -> Result<Self, OpenError> {
-        let medium: Arc<dyn Medium> = match Disk::open(path)? {
-            Found::Present(disk) => Arc::new(disk),
-            Found::Absent(new) => {
-                let disk: Arc<dyn Medium> = new.disk();
-                Home::create(&disk).map_err(|failure| OpenError::io(path, failure.into()))?;
+        let medium = match Disk::open(path)? {
+            Found::Present(disk) => Medium::new(disk),
+            Found::Absent(new, disk) => {
+                let medium = Medium::new(disk);
+                Home::create(&medium).map_err(|failure| OpenError::io(path, failure.into()))?;
                 new.finish()?;
                 tracing::info!(path = %path.display(), "an empty store was made: there was none");
-                disk
+                medium
             }
         };
         Self::on(medium, path.display().to_string(), clock)
@@ -96,12 +96,12 @@ impl Embedded {
     ///
     /// As [`Embedded::in_memory`].
     pub fn in_memory_at(clock: Clock) -> Result<Self, OpenError> {
-        let medium: Arc<dyn Medium> = Arc::new(InMemoryBackend::new());
+        let medium = Medium::new(InMemoryBackend::new());
         Home::create(&medium).map_err(|failure| OpenError::io(Path::new("in memory"), failure.into()))?;
         Self::on(medium, "in memory".to_owned(), clock)
     }
 
-    fn on(medium: Arc<dyn Medium>, name: String, clock: Clock) -> Result<Self, OpenError> {
+    fn on(medium: Arc<Medium>, name: String, clock: Clock) -> Result<Self, OpenError> {
         let (home, entries) = Home::open(medium, name)?;
         let (published, _) = watch::channel(listed(&entries));
         Ok(Self {
@@ -161,24 +161,25 @@ impl Inner {
     /// Writes, and when it is on the disk shows it to those who read.
     fn commit(&self, home: &mut Home, write: &Write<'_>, change: impl FnOnce(&mut Entries)) -> Result<(), StoreError> {
         let number = home.sequence() + 1;
-        let Err(failure) = home.commit(write) else {
+        let Err(Unwritten { failure, untouched }) = home.commit(write) else {
             self.publish(change);
             return Ok(());
         };
         tracing::warn!("the store could not be written: {failure}");
         // It may have failed after it had reached the disk: whoever asked is told what is there.
-        match self.ready(home) {
-            Ok(()) if home.sequence() == number => Ok(()),
-            Ok(()) => Err(match failure {
-                Failure::Io(error) if is_full(&error) => StoreError::Full(error.to_string()),
-                failure => StoreError::Unavailable(format!(
-                    "the store could not be written, and nothing was changed: {failure}"
-                )),
-            }),
-            Err(_) => Err(StoreError::Unavailable(format!(
-                "the store could not be written, and whether this was changed is seen when it can be: {failure}"
-            ))),
+        let ready = self.ready(home);
+        if ready.is_ok() && home.sequence() == number {
+            return Ok(());
         }
+        Err(match failure {
+            _ if ready.is_err() && !untouched => StoreError::Unavailable(format!(
+                "the store could not be written, and whether this was changed is seen when it can be: {failure}"
+            )),
+            Failure::Io(error) if is_full(&error) => StoreError::Full(error.to_string()),
+            failure => StoreError::Unavailable(format!(
+                "the store could not be written, and nothing was changed: {failure}"
+            )),
+        })
     }
 
     /// The registry as it is, where `expected` is its version.
@@ -355,6 +356,15 @@ impl Entry {
     }
 }
 
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registries = self.inner.entries().len();
+        f.debug_struct("Embedded")
+            .field("registries", &registries)
+            .finish_non_exhaustive()
+    }
+}
+
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -374,3 +384,6 @@ fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
 }
+
+#[cfg(test)]
+mod tests;

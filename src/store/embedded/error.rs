@@ -73,9 +73,6 @@ fn what_to_do(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room, nothing is lost",
         io::ErrorKind::NotFound => "; it is a link that leads nowhere",
-        io::ErrorKind::UnexpectedEof => {
-            "; it is shorter than it was: restore it from a backup, or move it away to begin with an empty one"
-        }
         _ => "",
     }
 }

@@ -24,7 +24,7 @@ pub(super) type Entries = BTreeMap<String, Entry>;
 
 /// A database on a medium.
 pub(super) struct Home {
-    medium: Arc<dyn Medium>,
+    medium: Arc<Medium>,
     /// What messages call it.
     name: String,
     /// None after an error: it has to be opened again.
@@ -42,6 +42,13 @@ pub(super) struct Write<'w> {
     pub(super) credentials: Vec<(&'static str, Option<Zeroizing<Vec<u8>>>)>,
 }
 
+/// A change that failed.
+pub(super) struct Unwritten {
+    pub(super) failure: Failure,
+    /// Whether it certainly was not made. Otherwise nobody knows before [`Home::ready`] has looked.
+    pub(super) untouched: bool,
+}
+
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -55,7 +62,7 @@ pub(super) enum Failure {
 
 impl Home {
     /// Makes a store of an empty medium.
-    pub(super) fn create(medium: &Arc<dyn Medium>) -> Result<(), Failure> {
+    pub(super) fn create(medium: &Arc<Medium>) -> Result<(), Failure> {
         unpanicked(|| {
             let database = database(medium)?;
             let transaction = begin(&database)?;
@@ -72,7 +79,7 @@ impl Home {
     }
 
     /// Opens the store on a medium; nothing is made where there is none.
-    pub(super) fn open(medium: Arc<dyn Medium>, name: String) -> Result<(Self, Entries), OpenError> {
+    pub(super) fn open(medium: Arc<Medium>, name: String) -> Result<(Self, Entries), OpenError> {
         let mut home = Self {
             medium,
             name,
@@ -95,15 +102,22 @@ impl Home {
         }
         let name = || self.name.clone();
         let why = |failure| match failure {
+            Failure::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => OpenError::Damaged {
+                path: name(),
+                why: "it is shorter than it was".to_owned(),
+            },
             Failure::Io(source) => OpenError::Io { path: name(), source },
             Failure::Damaged(why) | Failure::Other(why) => OpenError::Damaged { path: name(), why },
         };
         self.medium.mend().map_err(|error| why(Failure::Io(error)))?;
-        let mut magic = [0; MAGIC.len()];
-        if self.medium.len().map_err(|error| why(Failure::Io(error)))? == 0 {
+        if self.medium.is_empty().map_err(|error| why(Failure::Io(error)))? {
             return Err(why(Failure::Damaged("it is empty".to_owned())));
         }
-        if self.medium.read(0, &mut magic).is_err() || magic != MAGIC {
+        if !self
+            .medium
+            .begins_with(&MAGIC)
+            .map_err(|error| why(Failure::Io(error)))?
+        {
             return Err(OpenError::NotAStore(name()));
         }
         let (database, loaded) = unpanicked(|| {
@@ -127,11 +141,15 @@ impl Home {
         }
     }
 
-    /// Makes one change, whose number is the next one. After an error nobody knows whether it was made before [`Home::ready`] has looked.
-    pub(super) fn commit(&mut self, write: &Write<'_>) -> Result<(), Failure> {
+    /// Makes one change, whose number is the next one.
+    pub(super) fn commit(&mut self, write: &Write<'_>) -> Result<(), Unwritten> {
         let Some(database) = &self.database else {
-            return Err(Failure::Other("it is not open".to_owned()));
+            return Err(Unwritten {
+                failure: Failure::Other("it is not open".to_owned()),
+                untouched: true,
+            });
         };
+        let syncs = self.medium.syncs();
         let sequence = self.sequence + 1;
         let done = unpanicked(|| {
             let transaction = begin(database)?;
@@ -152,19 +170,18 @@ impl Home {
             }
             commit(transaction)
         });
-        match &done {
-            Ok(()) => self.sequence = sequence,
-            Err(_) => {
-                let database = self.database.take();
-                // An error of its end is of no interest: it has to be opened again anyway.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
-            }
-        }
-        done
+        done.map(|()| self.sequence = sequence).map_err(|failure| {
+            // The first of the two phases ends with a sync; before it, nothing leads to what was written.
+            let untouched = self.medium.syncs() == syncs;
+            let database = self.database.take();
+            // An error of its end is of no interest: it has to be opened again anyway.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+            Unwritten { failure, untouched }
+        })
     }
 }
 
-fn database(medium: &Arc<dyn Medium>) -> Result<Database, Failure> {
+fn database(medium: &Arc<Medium>) -> Result<Database, Failure> {
     Ok(Database::builder()
         .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true)

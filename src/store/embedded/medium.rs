@@ -7,43 +7,88 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use redb::{StorageBackend, backends::InMemoryBackend};
+use redb::StorageBackend;
 
 use super::OpenError;
 
 /// What a database is on, which outlives the database: after an error of writing it is opened again.
-pub(super) trait Medium: StorageBackend {
-    /// Brings to the disk what an earlier attempt may have left in memory only. Called while no database is open.
-    fn mend(&self) -> io::Result<()> {
+#[derive(Debug)]
+pub(super) struct Medium {
+    backend: Box<dyn StorageBackend>,
+    /// Whether a sync failed. The kernel tells it once, and takes the pages for written from then on.
+    unsynced: AtomicBool,
+    /// How many syncs there were.
+    syncs: AtomicU64,
+}
+
+impl Medium {
+    pub(super) fn new(backend: impl StorageBackend) -> Arc<Self> {
+        Arc::new(Self {
+            backend: Box::new(backend),
+            unsynced: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
+        })
+    }
+
+    /// Brings to the disk what a failed sync may have left in memory only. Called while no database is open.
+    pub(super) fn mend(&self) -> io::Result<()> {
+        if !self.unsynced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // What can be read is what will be on the disk; that it is whole is checked when it is opened. The header comes last: what it
+        // refers to must be there before it.
+        let length = self.backend.len()?;
+        let mut page = vec![0; PAGE];
+        for offset in (0..length).step_by(PAGE).skip(1).chain([0]) {
+            if offset == 0 {
+                self.backend.sync_data()?;
+            }
+            let page = &mut page[..PAGE.min((length - offset) as usize)];
+            self.backend.read(offset, page)?;
+            self.backend.write(offset, page)?;
+        }
+        self.backend.sync_data()?;
+        self.unsynced.store(false, Ordering::Release);
         Ok(())
+    }
+
+    /// How many times databases have brought what they had written to the disk.
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.backend.len()? == 0)
+    }
+
+    pub(super) fn begins_with(&self, bytes: &[u8]) -> io::Result<bool> {
+        let mut begin = vec![0; bytes.len()];
+        match self.backend.read(0, &mut begin) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| begin == bytes),
+        }
     }
 }
 
-impl Medium for InMemoryBackend {}
-
 /// The file of a store, locked for as long as it is not dropped.
 #[derive(Debug)]
-pub(super) struct Disk {
-    file: File,
-    /// Whether a sync failed: the kernel tells it once, and takes the pages for written from then on.
-    unsynced: AtomicBool,
-}
+pub(super) struct Disk(File);
 
 /// What there was at the path.
 pub(super) enum Found<'p> {
     /// A store, or what should be one.
     Present(Disk),
     /// Nothing: the caller makes a store of it, and puts it in its place with [`New::finish`].
-    Absent(New<'p>),
+    Absent(New<'p>, Disk),
 }
 
 /// An empty file beside the place that the store is to have, so that an interrupted first start leaves no half of a store.
 pub(super) struct New<'p> {
-    disk: Arc<Disk>,
+    file: File,
     path: &'p Path,
 }
 
@@ -64,7 +109,7 @@ impl Disk {
                 Ok(file) => {
                     lock(&file, path)?;
                     tighten(&file, path)?;
-                    return Ok(Found::Present(Self::new(file)));
+                    return Ok(Found::Present(Self(file)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error)),
@@ -84,31 +129,21 @@ impl Disk {
             lock(&file, path)?;
             if fs::symlink_metadata(path).is_ok() {
                 // Another process has finished one since.
+                let _ = fs::remove_file(&temporary);
                 continue;
             }
             file.set_len(0).map_err(|source| OpenError::io(&temporary, source))?;
-            let disk = Arc::new(Self::new(file));
-            return Ok(Found::Absent(New { disk, path }));
-        }
-    }
-
-    fn new(file: File) -> Self {
-        Self {
-            file,
-            unsynced: AtomicBool::new(false),
+            let kept = file.try_clone().map_err(failed)?;
+            return Ok(Found::Absent(New { file: kept, path }, Self(file)));
         }
     }
 }
 
 impl New<'_> {
-    pub(super) fn disk(&self) -> Arc<Disk> {
-        self.disk.clone()
-    }
-
     /// Puts it in its place.
     pub(super) fn finish(self) -> Result<(), OpenError> {
         let failed = |source| OpenError::io(self.path, source);
-        self.disk.file.sync_all().map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
         fs::rename(self.path.with_added_extension("new"), self.path).map_err(failed)?;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
         File::open(dir.unwrap_or(Path::new(".")))
@@ -145,64 +180,13 @@ fn tighten(file: &File, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-impl Medium for Disk {
-    fn mend(&self) -> io::Result<()> {
-        if !self.unsynced.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        // What can be read is what will be on the disk; that it is whole is checked when it is opened. The header comes last: what it
-        // refers to must be there before it.
-        let length = self.file.metadata()?.len();
-        let mut page = vec![0; PAGE];
-        for offset in (0..length).step_by(PAGE).skip(1).chain([0]) {
-            if offset == 0 {
-                self.file.sync_data()?;
-            }
-            let page = &mut page[..PAGE.min((length - offset) as usize)];
-            self.file.read_exact_at(page, offset)?;
-            self.file.write_all_at(page, offset)?;
-        }
-        self.file.sync_all()?;
-        self.unsynced.store(false, Ordering::Release);
-        Ok(())
-    }
-}
-
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.0.metadata()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file
-            .sync_data()
-            .inspect_err(|_| self.unsynced.store(true, Ordering::Release))
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset)
-    }
-}
-
-/// A medium of which a database holds a share.
-#[derive(Debug)]
-pub(super) struct Shared(pub(super) Arc<dyn Medium>);
-
-impl StorageBackend for Shared {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.0.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -214,7 +198,36 @@ impl StorageBackend for Shared {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.0.write_all_at(data, offset)
+    }
+}
+
+/// A database's share of a medium.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Arc<Medium>);
+
+impl StorageBackend for Shared {
+    fn len(&self) -> io::Result<u64> {
+        self.0.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.backend.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.backend.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let failed = |_: &io::Error| self.0.unsynced.store(true, Ordering::Release);
+        self.0.backend.sync_data().inspect_err(failed)?;
+        self.0.syncs.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.backend.write(offset, data)
     }
 }
 

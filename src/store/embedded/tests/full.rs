@@ -1,0 +1,104 @@
+//! The disk is full, or fails, and then it is not and does not.
+
+use std::io;
+
+use super::{
+    super::*,
+    faulty::{Plan, Random},
+    model::{Model, Step},
+    open, runtime, seed,
+};
+
+#[test]
+fn a_full_disk_fails_the_change_and_nothing_else() {
+    let seed = seed();
+    let (mut full, mut unknown) = (0, 0);
+    for number in 0..300 {
+        let mut random = Random(seed + number);
+        println!("{number} of the seed {seed}");
+        let disk = super::made();
+        let store = open(&disk).unwrap();
+        let kind = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded][random.below(2)];
+        runtime().block_on(async {
+            let mut model = Model::default();
+            for _ in 0..random.below(20) {
+                model.make(&store, &Step::random(&mut random)).await.unwrap();
+            }
+            let long = 1 + random.below(12);
+            disk.plan(match random.below(3) {
+                0 => Plan::NoRoom,
+                _ => Plan::Errors(random.below(100) as u64, kind, long as u64),
+            });
+            while disk.failed() == 0 || !disk.is_well() && disk.failed() < 12 {
+                let step = Step::random(&mut random);
+                let mut in_flight = None;
+                match model.make(&store, &step).await {
+                    Ok(()) => {}
+                    Err(StoreError::Full(_)) => full += 1,
+                    Err(StoreError::Unavailable(why)) => {
+                        assert!(why.contains("is seen when it can be"), "{why}");
+                        unknown += 1;
+                        in_flight = Some(step);
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                // It goes on reading, credentials too.
+                assert!(Model::of(&store).await == model);
+                if in_flight.is_some() {
+                    while store.delete("nobody-has-it", None).await
+                        != Err(StoreError::NotFound("nobody-has-it".to_owned()))
+                    {
+                        assert!(Model::of(&store).await == model);
+                    }
+                    model.is_or_has(Model::of(&store).await, in_flight.as_ref());
+                }
+            }
+            // There is room again.
+            disk.plan(Plan::Nothing);
+            for _ in 0..10 {
+                model.make(&store, &Step::random(&mut random)).await.unwrap();
+            }
+            disk.lose_power(&mut random);
+            drop(store);
+            assert!(
+                Model::of(&open(&disk).unwrap()).await == model,
+                "after the power has gone"
+            );
+        });
+    }
+    println!("{full} times full, {unknown} times nobody knew whether it was made");
+    assert!(full >= 200, "{full}");
+}
+
+#[test]
+fn what_a_failed_sync_has_left_in_memory_is_written_again() {
+    let seed = seed();
+    let mut failures = 0;
+    for number in 0..100 {
+        let mut random = Random(seed + number);
+        println!("{number} of the seed {seed}");
+        let disk = super::made();
+        let store = open(&disk).unwrap();
+        runtime().block_on(async {
+            let mut model = Model::default();
+            for _ in 0..random.below(10) {
+                model.make(&store, &Step::random(&mut random)).await.unwrap();
+            }
+            disk.plan(Plan::Errors(random.below(60) as u64, io::ErrorKind::Other, 1));
+            while disk.failed() == 0 {
+                let step = Step::random(&mut random);
+                if model.make(&store, &step).await.is_err() {
+                    failures += 1;
+                }
+                model.is_or_has(Model::of(&store).await, Some(&step));
+            }
+            for _ in 0..random.below(4) {
+                model.make(&store, &Step::random(&mut random)).await.unwrap();
+            }
+            disk.lose_power(&mut random);
+            drop(store);
+            assert!(Model::of(&open(&disk).unwrap()).await == model);
+        });
+    }
+    assert!(failures > 25, "{failures}");
+}
