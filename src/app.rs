@@ -1,5 +1,6 @@
 //! The composition root: makes the parts of a process, connects them, and owns every task until the process ends.
 
+mod api;
 mod banner;
 mod certificates;
 mod controller;
@@ -14,6 +15,7 @@ mod reload;
 mod reviews;
 mod served_secret;
 mod serving;
+mod stores;
 mod trust;
 
 use std::time::Duration;

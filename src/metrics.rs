@@ -3,6 +3,7 @@
 //! Recording takes no lock that could wait: the counters of reviews are resolved when the struct is made, those of
 //! images when a thread first needs them. Only a scrape and a first use touch the locks inside of the registry.
 
+mod api;
 mod controller;
 mod images;
 mod process;
@@ -30,6 +31,7 @@ pub struct Metrics {
     policy_reload_failures: IntCounter,
     certificate_expiry: IntGauge,
     events: [IntCounter; EventResult::ALL.len()],
+    api_requests: IntCounterVec,
     process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
@@ -102,6 +104,7 @@ impl Metrics {
                     "When the serving certificate expires, in seconds after the epoch.",
                 ),
             ),
+            api_requests: api::requests(&registry),
             process: Process::register(&registry),
             registry,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -143,6 +146,12 @@ impl Metrics {
     /// Counts an Event.
     pub fn event(&self, result: EventResult) {
         self.events[result as usize].inc();
+    }
+
+    /// A request to the REST API was answered. Each of the three comes from a short list.
+    pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
+        let labels = [route, method, &status.to_string()];
+        self.api_requests.with_label_values(&labels).inc();
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -14,6 +14,9 @@ pub(super) struct Banner<'a> {
     pub(super) tls_dir: &'a Path,
     pub(super) webhook: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) api: SocketAddr,
+    /// Where the token for everything is, where there is one.
+    pub(super) admin_token: Option<&'a Path>,
 }
 
 impl Banner<'_> {
@@ -26,17 +29,20 @@ impl Banner<'_> {
             }
             Local::Existing => tracing::info!(%dir, "using the certificate in {dir}"),
         }
-        let (webhook, admin) = (reachable(self.webhook), reachable(self.admin));
-        let (curl, kubectl) = (self.curl(), self.kubectl());
+        let (webhook, admin, api) = (reachable(self.webhook), reachable(self.admin), reachable(self.api));
+        let (curl, registries, kubectl) = (self.curl(), self.registries(), self.kubectl());
         if people {
             let text = format!(
-                "\nWaypost is ready.\n  reviews   https://{webhook}/mutate\n  metrics   http://{admin}/metrics\n  health    http://{admin}/readyz?verbose\n\n\
-                 Try a review:\n  {curl}\n\nHave the cluster of your kubeconfig ask it, if it can reach this address:\n  {kubectl}\n\n"
+                "\nWaypost is ready.\n  reviews   https://{webhook}/mutate\n  metrics   http://{admin}/metrics\n  health    http://{admin}/readyz?verbose\n  REST API  https://{api}/v1/registries\n\n\
+                 Try a review:\n  {curl}\n\nSee which registries are registered:\n  {registries}\n\nHave the cluster of your kubeconfig ask it, if it can reach this address:\n  {kubectl}\n\n"
             );
             // Nobody left to tell.
             let _ = io::stderr().lock().write_all(text.as_bytes());
         } else {
-            tracing::info!(%webhook, %admin, "ready: reviews at https://{webhook}/mutate, metrics and health at http://{admin}/");
+            tracing::info!(
+                %webhook, %admin, %api,
+                "ready: reviews at https://{webhook}/mutate, metrics and health at http://{admin}/, the REST API at https://{api}/v1/"
+            );
             tracing::info!("try it: {curl}");
             tracing::info!("register it with the cluster of your kubeconfig: {kubectl}");
         }
@@ -52,6 +58,18 @@ impl Banner<'_> {
             "curl --cacert {} -H 'Content-Type: application/json' --data @{review} https://{}/mutate",
             quoted(&self.ca()),
             reachable(self.webhook)
+        )
+    }
+
+    fn registries(&self) -> String {
+        let token = match self.admin_token {
+            Some(path) => format!("$(cat {})", quoted(&path.display().to_string())),
+            None => "$(kubectl create token NAME)".to_owned(),
+        };
+        format!(
+            "curl --cacert {} -H \"Authorization: Bearer {token}\" https://{}/v1/registries",
+            quoted(&self.ca()),
+            reachable(self.api)
         )
     }
 

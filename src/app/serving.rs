@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::{
     Reviews, ServeError, access,
+    api::Rest,
     banner::Banner,
     events::{self, Teller},
     identity,
@@ -14,12 +15,14 @@ use super::{
     policy_source,
     ports::{self, cannot_listen},
     reload,
+    stores::{self, Home},
     trust::Trust,
 };
 use crate::{
     cluster::Access,
-    config::{self, Config},
+    config::{self, Config, StoreKind},
     http::{
+        api::Served,
         health::Health,
         lifecycle::{self, Lifecycle},
         server::{self, Server},
@@ -66,19 +69,20 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             config::Server {
                 webhook: webhook_config,
                 admin: admin_config,
-                api: _,
+                api:
+                    config::RestApi {
+                        listen: api_listen,
+                        secret: _,
+                    },
             },
         tls: tls_config,
         policies: _,
         pushes: _,
-        store: _,
+        store: store_config,
         registries: config::Registries { dir: _ },
         pull: _,
         opt_out: _,
-        cluster: config::Cluster {
-            kubeconfig,
-            namespace: _,
-        },
+        cluster: config::Cluster { kubeconfig, namespace },
         controller: _,
         certificates:
             config::Certificates {
@@ -124,6 +128,28 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         metrics.clone(),
         &health,
     )?;
+    let registries = match (kind, store_config.kind, &cluster) {
+        (Kind::Everything, StoreKind::Embedded, _) => Home::file(&store_config.path)?,
+        (_, _, None) => return Err(no_cluster().into()),
+        (_, _, Some(access)) => {
+            let check = health.add("registries", "they have not been read yet");
+            let server = access.connect().await?;
+            let namespace = namespace.unwrap_or(server.namespace);
+            let access = access.clone();
+            match kind {
+                Kind::Everything => Home::Cluster {
+                    store: stores::of_the_cluster(&access, &namespace, true, &check).await,
+                    check,
+                },
+                // It is not ready before it knows them.
+                Kind::Replica => Home::Later {
+                    access,
+                    namespace,
+                    check,
+                },
+            }
+        }
+    };
     let feed = cluster.clone().map(|access| Feed::new(access, &health));
     let namespaces = match &cluster {
         Some(access) => Some(Namespaces::new(access.clone(), policies.current(), &health).await?),
@@ -141,12 +167,14 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         _ => None,
     };
 
+    let current = policies.current();
     let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()).telling(events));
     let rejected = {
         let metrics = metrics.clone();
         Arc::new(move |_: &Rejection| metrics.rejected())
     };
-    let scrape = Arc::new(move || metrics.render().map_err(|error| error.to_string()));
+    let scraped = metrics.clone();
+    let scrape = Arc::new(move || scraped.render().map_err(|error| error.to_string()));
     let admin = ports::admin(admin_config.listen, scrape, health, lifecycle.clone()).await?;
     // Last: whoever reaches it gets decisions by the policies, never by none.
     let router = webhook::router(reviews, rejected, webhook::Limits::default());
@@ -154,23 +182,45 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         .await
         .map_err(|error| cannot_listen("server.webhook.listen", &error))?
         .with_tls(serving.configs());
-    match made {
-        Some(certificate) => Banner {
+    let api = match (registries.store(), registries.authorizer()?) {
+        (Some(store), Some(authorizer)) => {
+            let rest = Rest {
+                store,
+                authorizer,
+                policies: {
+                    let current = current.clone();
+                    Arc::new(move || current.load().policies.clone())
+                },
+                served: {
+                    let metrics = metrics.clone();
+                    Arc::new(move |served: Served| metrics.api_request(served.route, served.method, served.status))
+                },
+            };
+            Some(rest.bind(api_listen, serving.configs()).await?)
+        }
+        _ => None,
+    };
+    match (made, &api) {
+        (Some(certificate), Some(api)) => Banner {
             certificate,
             tls_dir: &tls_config.dir,
             webhook: webhook.local_addr(),
             admin: admin.local_addr(),
+            api: api.local_addr(),
+            admin_token: registries.admin_token(),
         }
         .print(!telemetry::is_json(&log)),
-        None => {
+        _ => {
             let (webhook, admin) = (webhook.local_addr(), admin.local_addr());
             tracing::info!(%webhook, %admin, "serving: reviews at https://{webhook}/mutate, metrics and health at http://{admin}/");
         }
     }
 
     tokio::select! {
-        (webhook, admin) = async { tokio::join!(webhook.run(lifecycle.clone()), admin.run(lifecycle.clone())) } => {
-            let cut = webhook.cut + admin.cut;
+        (webhook, admin, api) = async {
+            tokio::join!(webhook.run(lifecycle.clone()), admin.run(lifecycle.clone()), run_if_any(api, &lifecycle))
+        } => {
+            let cut = webhook.cut + admin.cut + api;
             if cut > 0 {
                 tracing::warn!(connections = cut, "stopped, {cut} connections were cut off");
             } else {
@@ -179,6 +229,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             Ok(())
         }
         never = policies.watch(feed) => match never {},
+        never = registries.keep(current) => match never {},
         never = if_any(namespaces.map(Namespaces::watch)) => match never {},
         never = if_any(trust.map(Trust::watch)) => match never {},
         never = if_any(teller.map(Teller::run)) => match never {},
@@ -192,6 +243,21 @@ async fn if_any(task: Option<impl Future<Output = Infallible>>) -> Infallible {
         Some(task) => task.await,
         None => std::future::pending().await,
     }
+}
+
+/// How many connections were cut off.
+async fn run_if_any(server: Option<Server>, lifecycle: &Lifecycle) -> usize {
+    match server {
+        Some(server) => server.run(lifecycle.clone()).await.cut,
+        None => 0,
+    }
+}
+
+fn no_cluster() -> anyhow::Error {
+    anyhow::anyhow!(
+        "`store.kind` is kubernetes, and there is no cluster: give `cluster.kubeconfig` (--kubeconfig), or keep registries on this machine with \
+         `store.kind: embedded`"
+    )
 }
 
 /// Whoever mounts the directory has to be told, not somebody who could make a certificate here.
@@ -216,9 +282,6 @@ fn warn_of_keys_without_effect(config: &Config) {
         return;
     };
     for (key, set) in [
-        ("server.api.listen", config.server.api != default.server.api),
-        ("store.kind", config.store.kind != default.store.kind),
-        ("store.path", config.store.path != default.store.path),
         ("pushes.pin", config.pushes.pin != default.pushes.pin),
         ("pushes.verify", config.pushes.verify != default.pushes.verify),
     ] {

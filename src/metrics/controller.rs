@@ -2,14 +2,14 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::process::Process;
-use super::register;
+use super::{api, process::Process, register};
 
 /// Every metric of the controller, in a registry of its own: it answers no reviews.
 pub struct ControllerMetrics {
     registry: Registry,
     leader: IntGauge,
     made: IntCounterVec,
+    api_requests: IntCounterVec,
     process: Process,
 }
 
@@ -39,6 +39,7 @@ impl ControllerMetrics {
                 ),
             ),
             made,
+            api_requests: api::requests(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -57,6 +58,12 @@ impl ControllerMetrics {
     /// A certificate for the webhook was made.
     pub fn leaf_made(&self) {
         self.made.with_label_values(&[LEAF]).inc();
+    }
+
+    /// A request to the REST API was answered. Each of the three comes from a short list.
+    pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
+        let labels = [route, method, &status.to_string()];
+        self.api_requests.with_label_values(&labels).inc();
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -1,0 +1,170 @@
+//! Where this process has its registries.
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use super::{Current, registries};
+use crate::{
+    authorization::{self, Authorizer},
+    cluster::{
+        Access,
+        registries::{Event, Kubernetes},
+    },
+    http::health::Check,
+    store::{Store, embedded::Embedded},
+    tokens::Tokens,
+};
+
+/// Where a process that answers reviews has its registries.
+pub(super) enum Home {
+    /// In a file of this machine, with the tokens of the REST API beside it.
+    File {
+        store: Arc<Embedded>,
+        tokens: Tokens,
+        /// Where the token of whoever may do everything is.
+        admin_token: PathBuf,
+    },
+    /// In a cluster, which has been asked.
+    Cluster { store: Arc<Kubernetes>, check: Check },
+    /// In a cluster, which has not been asked yet.
+    Later {
+        access: Access,
+        namespace: String,
+        check: Check,
+    },
+}
+
+impl Home {
+    /// In a file. Blocks for a moment, before anything is served.
+    pub(super) fn file(path: &Path) -> anyhow::Result<Self> {
+        let store = Arc::new(Embedded::open(path)?);
+        let beside = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        Ok(Self::File {
+            store,
+            tokens: Tokens::ensure(beside).context("the REST API has no tokens")?,
+            admin_token: beside.join(crate::tokens::ADMIN),
+        })
+    }
+
+    /// What the REST API needs; none where this process has none.
+    pub(super) fn store(&self) -> Option<Arc<dyn Store>> {
+        match self {
+            Self::File { store, .. } => Some(store.clone()),
+            Self::Cluster { store, .. } => Some(store.clone()),
+            Self::Later { .. } => None,
+        }
+    }
+
+    /// Where the token is with which one may do everything.
+    pub(super) fn admin_token(&self) -> Option<&Path> {
+        match self {
+            Self::File { admin_token, .. } => Some(admin_token),
+            Self::Cluster { .. } | Self::Later { .. } => None,
+        }
+    }
+
+    /// Who may use the REST API.
+    pub(super) fn authorizer(&self) -> anyhow::Result<Option<Arc<dyn Authorizer>>> {
+        match self {
+            Self::File { tokens, .. } => {
+                let tokens = authorization::Tokens::new(&tokens.admin, &tokens.push);
+                Ok(Some(Arc::new(
+                    tokens.map_err(|_| anyhow::anyhow!("the system has no random numbers"))?,
+                )))
+            }
+            Self::Cluster { .. } | Self::Later { .. } => Ok(None),
+        }
+    }
+
+    /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped.
+    pub(super) async fn keep(&self, current: Arc<Current>) -> Infallible {
+        let (store, check) = match self {
+            Self::File { store, .. } => return registries::keep(store.registries(), current).await,
+            Self::Cluster { store, check } => (store.clone(), check),
+            Self::Later {
+                access,
+                namespace,
+                check,
+            } => (of_the_cluster(access, namespace, false, check).await, check),
+        };
+        tokio::select! {
+            never = follow(&store, check) => never,
+            never = registries::keep(store.registries(), current) => never,
+        }
+    }
+}
+
+/// Those of a cluster, which is asked until it answers. `secrets` says whether this process may read the Secrets of Waypost's namespace.
+pub(super) async fn of_the_cluster(access: &Access, namespace: &str, secrets: bool, check: &Check) -> Arc<Kubernetes> {
+    let mut told = None;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let access = access.clone();
+        let connect = Box::new(move || {
+            let access = access.clone();
+            async move {
+                let server = access.connect().await.map_err(|error| error.to_string())?;
+                Ok(server.client)
+            }
+            .boxed()
+        });
+        match Kubernetes::open(connect, namespace.to_owned(), secrets).await {
+            Ok(store) => {
+                check.fine();
+                return Arc::new(store);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                check.failing(format!("they have not been listed yet: {why}"));
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!("the registries of the cluster cannot be read, which is tried again: {why}");
+                    told = Some(why);
+                }
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Follows them, and tells how that fares.
+pub(super) async fn follow(store: &Kubernetes, check: &Check) -> Infallible {
+    let mut broken = false;
+    store
+        .run(|event| match event {
+            Event::Working => {
+                if std::mem::take(&mut broken) {
+                    tracing::info!("the watch on registries works again");
+                }
+                check.fine();
+            }
+            Event::Broken(why) => {
+                if !std::mem::replace(&mut broken, true) {
+                    tracing::warn!("the watch on registries is broken, and is tried again until it works: {why}");
+                }
+                check.degraded(format!("the watch is broken, and registries are those of before: {why}"));
+            }
+            Event::Missing(why) => {
+                if !std::mem::replace(&mut broken, true) {
+                    tracing::info!("there are no registries, for the cluster does not know such objects (`waypost crds` defines them): {why}");
+                }
+                check.fine();
+            }
+        })
+        .await
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
