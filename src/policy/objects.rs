@@ -143,8 +143,8 @@ impl Objects {
 
     /// The versions that were used at the last [`compile`](Self::compile) that made a set, as names and texts.
     pub fn in_use(&self) -> Vec<(Box<str>, Arc<str>)> {
-        let good = |(name, entry): (&Box<str>, &Entry)| Some((name.clone(), entry.good.as_ref()?.source.text.clone()));
-        self.entries.iter().filter_map(good).collect()
+        let good = |entry: &Entry| Some((entry.object.name.clone(), entry.good.as_ref()?.source.text.clone()));
+        self.entries.values().filter_map(good).collect()
     }
 
     /// Compiles files and objects. Each object alone first; then all of them; where they do not go together, as many as do, older ones

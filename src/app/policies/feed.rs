@@ -62,10 +62,7 @@ impl Feed {
     pub(in crate::app) async fn follow(&self) -> Infallible {
         let late = async {
             sleep(LATE).await;
-            let mut known = self.known();
-            known.late = true;
-            known.tell();
-            drop(known);
+            self.late();
             std::future::pending().await
         };
         let connect = async || match self.access.connect().await {
@@ -109,6 +106,12 @@ impl Feed {
         known.policies.clear();
         (known.listed, known.missing, known.broken) = (false, false, None);
         known.check.fine();
+    }
+
+    fn late(&self) {
+        let mut known = self.known();
+        known.late = true;
+        known.tell();
     }
 
     fn event(&self, event: Event) {
