@@ -6,6 +6,7 @@ mod messages;
 mod namespaces;
 mod on_node;
 mod owners;
+mod registries;
 mod rendered;
 mod webhooks;
 mod workloads;
