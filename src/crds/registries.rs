@@ -107,7 +107,7 @@ const SPEC_CHECKS: &[Check] = &[
     },
     Check {
         rule: "!has(self.caBundle) || self.caBundle.contains('-----BEGIN CERTIFICATE-----')",
-        message: "a CA bundle is the text of a PEM file: it has -----BEGIN CERTIFICATE----- in it",
+        message: "a CA bundle is the text of a PEM file, with a line BEGIN CERTIFICATE in it",
         at: ".caBundle",
     },
     Check {

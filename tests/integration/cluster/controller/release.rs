@@ -99,10 +99,14 @@ impl<'a> Release<'a> {
         let local = json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["waypost-controller"], "verbs": ["get", "create", "patch"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET, AUTHORITY], "verbs": ["get", "create", "patch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
             {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["waypost-controller"], "verbs": ["get"]},
         ]);
         let global = json!([
+            {"apiGroups": ["waypost.dev"], "resources": ["registries"],
+             "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["registries/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
@@ -132,6 +136,7 @@ impl<'a> Release<'a> {
     pub(in super::super) fn webhook_kubeconfig(&self, directory: &Directory) {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["registries"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
