@@ -2,6 +2,7 @@
 
 mod objects;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use waypost::cluster::registries::{Event, Kubernetes};
 use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
 use waypost::store::{Change, DeclaredBy, Draft, Registries, Store, StoreError, Stored, Version};
 
+use super::controller::Release;
 use crate::store::contract::{self, Able};
 use crate::support::cluster::case::Case;
 use crate::support::cluster::{Cluster, Size};
@@ -50,8 +52,12 @@ impl Home {
     }
 
     fn with(case: &Case<'_>, secrets: bool) -> Self {
+        Self::of(case, case.cluster.kubeconfig(), secrets)
+    }
+
+    fn of(case: &Case<'_>, kubeconfig: &Path, secrets: bool) -> Self {
         let runtime = runtime();
-        let store = Followed::new(runtime.block_on(open(case, secrets)));
+        let store = Followed::new(runtime.block_on(open_as(case, kubeconfig, secrets)));
         eventually("the watches work", || {
             (*store.said.lock().unwrap() == Some(Event::Working)).then_some(())
         });
@@ -100,7 +106,11 @@ fn runtime() -> Runtime {
 }
 
 async fn open(case: &Case<'_>, secrets: bool) -> Kubernetes {
-    let access = Access::Kubeconfig(case.cluster.kubeconfig().to_owned());
+    open_as(case, case.cluster.kubeconfig(), secrets).await
+}
+
+async fn open_as(case: &Case<'_>, kubeconfig: &Path, secrets: bool) -> Kubernetes {
+    let access = Access::Kubeconfig(kubeconfig.to_owned());
     let connect = move || {
         let access = access.clone();
         let connected = async move { access.connect().await.map(|server| server.client) };
@@ -465,16 +475,57 @@ fn answers() -> Condition {
 }
 
 #[test]
-fn a_process_without_rights_on_secrets_knows_registries_all_the_same() {
-    on_a_cluster_with_registries("no-secrets", |case| {
-        let writer = Home::open(case);
-        let written = writer.create("cern", draft("r.io", login("p"))).unwrap();
-        let reader = Home::with(case, false);
+fn the_rights_that_are_listed_are_enough_for_the_controller_and_for_the_webhook() {
+    on_a_cluster_with_registries("rights", |case| {
+        let release = Release::new(case);
+        let directory = Directory::new();
+        release.controller_kubeconfig(&directory);
+        let writer = Home::of(case, &directory.path().join("kubeconfig"), true);
+        let created = writer.create("cern", draft("r.io", login("p"))).unwrap();
+        let report = writer.store.report("cern", vec![answers()]);
+        writer.runtime.block_on(report).unwrap();
+        let written = writer.replace("cern", draft("r.io", login("q"))).unwrap();
+        assert_ne!(written.pull, created.pull);
+        assert_eq!(writer.password("cern"), Ok(Some("q".to_owned())));
+        assert_eq!(secrets(case).len(), 1);
+        // One that nobody names, and one that has no owner.
+        let secret = name(&secrets(case)[0]);
+        let unowned = json!({"metadata": {"ownerReferences": null}});
+        case.admin
+            .patch(&case.path(&format!("secrets/{secret}")), &unowned)
+            .unwrap();
+        let labels = json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/registry": "dead"});
+        case.create("secrets", &json!({"metadata": {"name": "dead", "labels": labels}}))
+            .unwrap();
+        assert_eq!(writer.tidy(Duration::ZERO), 0);
+        assert_eq!(writer.tidy(Duration::ZERO), 1);
+        let [owned] = &secrets(case)[..] else { panic!() };
+        assert_eq!(owned["metadata"]["ownerReferences"][0]["name"], "cern");
+        // A replica of the webhook may read no Secret, and knows registries all the same.
+        let directory = Directory::new();
+        release.webhook_kubeconfig(&directory);
+        let reader = Home::of(case, &directory.path().join("kubeconfig"), false);
         let read = reader.get("cern").unwrap();
         assert!(read.pull.is_some() && read.push.is_none());
         assert_eq!((&read.spec, &read.version), (&written.spec, &written.version));
         assert_eq!(reader.followed("cern"), Some(read));
         assert!(matches!(reader.password("cern"), Err(StoreError::Unsupported(_))));
+        let error = reader.create("new", draft("r.io", login("p"))).unwrap_err().to_string();
+        assert!(error.contains("grant the right to create it"), "{error}");
+        let kubeconfig = directory.path().join("kubeconfig");
+        let access = Access::Kubeconfig(kubeconfig.clone());
+        let opened = reader.runtime.block_on(async {
+            let client = access.connect().await.unwrap().client;
+            let connect = move || Box::pin(std::future::ready(Ok(client.clone()))) as _;
+            Kubernetes::open(Box::new(connect), case.namespace.clone(), true)
+                .await
+                .err()
+        });
+        let error = opened.unwrap().to_string();
+        assert!(
+            error.starts_with("secrets: the API server refuses it (403): "),
+            "{error}"
+        );
         writer.replace("cern", draft("s.io", Change::Keep)).unwrap();
         eventually("the change is followed", || {
             (reader.followed("cern")?.spec.url.as_deref() == Some("s.io")).then_some(())

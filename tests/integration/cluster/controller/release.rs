@@ -93,9 +93,8 @@ impl<'a> Release<'a> {
         directory.write("kubeconfig", kubeconfig.to_string());
     }
 
-    /// A controller with the rights that docs/cluster.md lists. Its Lease is short: tests wait for it to end.
-    pub(super) fn controller(&self, configuration: &str) -> Serving {
-        let directory = Directory::new();
+    /// A kubeconfig with the rights of a controller that docs/cluster.md lists.
+    pub(in super::super) fn controller_kubeconfig(&self, directory: &Directory) {
         let local = json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["waypost-controller"], "verbs": ["get", "create", "patch"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET, AUTHORITY], "verbs": ["get", "create", "patch"]},
@@ -112,7 +111,13 @@ impl<'a> Release<'a> {
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get", "watch", "patch"]},
         ]);
-        self.kubeconfig(&directory, "controller", &local, &global);
+        self.kubeconfig(directory, "controller", &local, &global);
+    }
+
+    /// A controller with these rights. Its Lease is short: tests wait for it to end.
+    pub(super) fn controller(&self, configuration: &str) -> Serving {
+        let directory = Directory::new();
+        self.controller_kubeconfig(&directory);
         directory.write("waypost.yaml", format!("controller: {{lease: 4s}}\n{configuration}"));
         let command = directory.command([
             "controller",
