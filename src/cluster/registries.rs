@@ -198,8 +198,12 @@ impl Kubernetes {
         if id_problem(id).is_some() {
             return Ok(None);
         }
-        let found = ask(&what(id), "get", registries(self.client()).get_opt(id)).await?;
-        Ok(found.filter(|object| object.metadata.deletion_timestamp.is_none()))
+        match ask(&what(id), "get", registries(self.client()).get(id)).await {
+            Ok(object) => Ok(Some(object).filter(|object| object.metadata.deletion_timestamp.is_none())),
+            // The same where the resource is not known.
+            Err(failed) if failed.code == Some(404) => Ok(None),
+            Err(failed) => Err(failed.error),
+        }
     }
 
     /// All objects. Where the resource is not known there are none.

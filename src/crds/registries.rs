@@ -92,8 +92,29 @@ const NAME_CHECKS: &[Check] = &[Check {
     at: "",
 }];
 
-/// Of `spec`.
+/// Of `spec`. What is wrong with a key alone is said here where its value may be a secret: it is repeated there, and not here.
 const SPEC_CHECKS: &[Check] = &[
+    Check {
+        rule: "!has(self.url) || !self.url.contains('@') && !self.url.contains('?') && !self.url.contains('#')",
+        message: "an address has no username, password, digest or query in it: a password belongs into a Secret, which pullCredential \
+                  names",
+        at: ".url",
+    },
+    Check {
+        rule: "!has(self.endpoint) || !self.endpoint.contains('@')",
+        message: "an address has no username and no password in it: a password belongs into a Secret, which pullCredential names",
+        at: ".endpoint",
+    },
+    Check {
+        rule: "!has(self.caBundle) || self.caBundle.contains('-----BEGIN CERTIFICATE-----')",
+        message: "a CA bundle is the text of a PEM file, with a line BEGIN CERTIFICATE in it",
+        at: ".caBundle",
+    },
+    Check {
+        rule: "!has(self.caBundle) || !self.caBundle.contains('PRIVATE KEY-----')",
+        message: "there is a private key in the CA bundle: give the certificates alone, and keep the key",
+        at: ".caBundle",
+    },
     Check {
         rule: "!has(self.plainHttp) || !self.plainHttp || !(has(self.endpoint) && self.endpoint.contains('://') ? \
                self.endpoint.lowerAscii().startsWith('https://') : \
@@ -109,47 +130,24 @@ const SPEC_CHECKS: &[Check] = &[
 ];
 
 /// Of what is below `spec`.
-const KEY_CHECKS: [(&str, &[Check]); 4] = [
+const KEY_CHECKS: [(&str, &[Check]); 3] = [
     (
         "url",
-        &[
-            Check {
-                rule: "!self.contains('@') && !self.contains('?') && !self.contains('#')",
-                message: "an address has no username, password, digest or query in it: a password belongs into a Secret, which \
-                          pullCredential names",
-                at: "",
-            },
-            Check {
-                rule: "self.contains('@') || self.matches('^((?i:https?)://)?([!-.0-~]*[.:A-Z][!-.0-~]*|localhost)(/.*)?$') && \
-                       (!self.contains('://') || self.matches('^(?i:https?)://'))",
-                message: "a registry's address is a host with a dot or a port, and maybe the organization behind it: \
-                          registry.example.com/team; without `url` it is Docker Hub",
-                at: "",
-            },
-        ],
-    ),
-    (
-        "endpoint",
         &[Check {
-            rule: "!self.contains('#') && self.matches('^((?i:https?)://)?[!-.0->A-~]+/*$')",
-            message: "an endpoint is a scheme, a host and a port, without a path: http://registry.default.svc:5000",
+            rule: "self.contains('@') || self.matches('^((?i:https?)://)?([!-.0-~]*[.:][!-.0-~]*|localhost)(/[!-~]*)?$') && \
+                       (!self.contains('://') || self.matches('^(?i:https?)://'))",
+            message: "a registry's address is a host with a dot or a port, and maybe the organization behind it: \
+                          registry.example.com/team; without `url` it is Docker Hub",
             at: "",
         }],
     ),
     (
-        "caBundle",
-        &[
-            Check {
-                rule: "self.contains('-----BEGIN CERTIFICATE-----')",
-                message: "a CA bundle is the text of a PEM file: it has -----BEGIN CERTIFICATE----- in it",
-                at: "",
-            },
-            Check {
-                rule: "!self.contains('PRIVATE KEY-----')",
-                message: "there is a private key in the CA bundle: give the certificates alone, and keep the key",
-                at: "",
-            },
-        ],
+        "endpoint",
+        &[Check {
+            rule: "self.contains('@') || !self.contains('#') && self.matches('^((?i:https?)://)?[!-.0->A-~]+/*$')",
+            message: "an endpoint is a scheme, a host and a port, without a path: http://registry.default.svc:5000",
+            at: "",
+        }],
     ),
     (
         "names",

@@ -93,22 +93,31 @@ impl<'a> Release<'a> {
         directory.write("kubeconfig", kubeconfig.to_string());
     }
 
-    /// A controller with the rights that docs/cluster.md lists. Its Lease is short: tests wait for it to end.
-    pub(in super::super) fn controller(&self, configuration: &str) -> Serving {
-        let directory = Directory::new();
+    /// A kubeconfig with the rights of a controller that docs/cluster.md lists.
+    pub(in super::super) fn controller_kubeconfig(&self, directory: &Directory) {
         let local = json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["waypost-controller"], "verbs": ["get", "create", "patch"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET, AUTHORITY], "verbs": ["get", "create", "patch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
             {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["waypost-controller"], "verbs": ["get"]},
         ]);
         let global = json!([
+            {"apiGroups": ["waypost.dev"], "resources": ["registries"],
+             "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["registries/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get", "watch", "patch"]},
         ]);
-        self.kubeconfig(&directory, "controller", &local, &global);
+        self.kubeconfig(directory, "controller", &local, &global);
+    }
+
+    /// A controller with these rights. Its Lease is short: tests wait for it to end.
+    pub(in super::super) fn controller(&self, configuration: &str) -> Serving {
+        let directory = Directory::new();
+        self.controller_kubeconfig(&directory);
         directory.write("waypost.yaml", format!("controller: {{lease: 4s}}\n{configuration}"));
         let command = directory.command([
             "controller",
@@ -132,6 +141,7 @@ impl<'a> Release<'a> {
     pub(in super::super) fn webhook_kubeconfig(&self, directory: &Directory) {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["registries"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
