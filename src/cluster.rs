@@ -1,6 +1,7 @@
 //! The Kubernetes API as a client: how it is reached, what is followed there, which of several processes works, Waypost's own objects.
 
 mod access;
+pub mod authorization;
 pub mod election;
 pub mod events;
 pub mod namespaces;

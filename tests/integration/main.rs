@@ -10,6 +10,7 @@
     reason = "whoever runs the tests is told what they found"
 )]
 
+mod api;
 mod chart;
 mod cli;
 mod cluster;

@@ -148,7 +148,7 @@ fn parameters(operation: Operation) -> Vec<Value> {
             }),
             "after" => json!({
                 "name": "after", "in": "query", "description": "The `next` of the page before.",
-                "schema": {"type": "string", "minLength": 1},
+                "schema": {"type": "string"},
             }),
             _ => json!({
                 "name": "force", "in": "query", "description": "Whether it is removed although something needs it.",
@@ -208,6 +208,15 @@ fn responses(operation: Operation) -> Map<String, Value> {
         );
     }
     success["headers"] = headers.into();
+    if operation == Operation::Create {
+        let links = ["getRegistry", "replaceRegistry", "deleteRegistry"];
+        let link = |id: &str| json!({"operationId": id, "parameters": {"id": "$response.body#/id"}});
+        success["links"] = links
+            .iter()
+            .map(|id| ((*id).to_owned(), link(id)))
+            .collect::<Map<_, _>>()
+            .into();
+    }
     if let Some((schema, examples)) = content {
         let mut content = json!({"schema": schema});
         if examples.as_object().is_some_and(|examples| !examples.is_empty()) {

@@ -4,7 +4,6 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header::IF_MATCH},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::value::RawValue;
 
 use super::{
@@ -58,14 +57,15 @@ impl Api {
 
     pub(super) async fn list(&self, query: &Query) -> Result<Answer, Problem> {
         let limit = query.number("limit", MOST_LISTED)?.unwrap_or(USUALLY_LISTED);
-        let after = query.text("after").map(position).transpose()?;
+        // Any text is a place in the order of ids: a page goes on where a registry was that has gone.
+        let after = query.text("after");
         let registries = self.store.list().await?;
         let mut following = registries
             .iter()
-            .filter(|stored| after.as_deref().is_none_or(|after| *stored.id > *after));
+            .filter(|stored| after.is_none_or(|after| *stored.id > *after));
         let page: Vec<_> = following.by_ref().take(limit).collect();
         let next = match (following.next(), page.last()) {
-            (Some(_), Some(last)) => Some(URL_SAFE_NO_PAD.encode(&last.id)),
+            (Some(_), Some(last)) => Some(last.id.clone()),
             _ => None,
         };
         let items = page.into_iter().map(RegistryAnswer::of).collect();
@@ -275,9 +275,14 @@ impl Condition {
                 "send what the ETag header of an answer had, with its quotes",
             )
         };
+        if !headers.contains_key(IF_MATCH) {
+            return Ok(Self::None);
+        }
+        // Of none at all is a list as well, and nothing is of it (RFC 9110, sections 5.6.1 and 13.1.1).
         let mut versions = Vec::new();
         for value in headers.get_all(IF_MATCH) {
-            for tag in value.to_str().map_err(|_| wrong())?.split(',').map(str::trim) {
+            let tags = value.to_str().map_err(|_| wrong())?.split(',').map(str::trim);
+            for tag in tags.filter(|tag| !tag.is_empty()) {
                 match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
                     Some(version) if !version.contains('"') => versions.push(version.to_owned()),
                     // A weak one never matches (RFC 9110, section 13.1.1).
@@ -289,11 +294,7 @@ impl Condition {
                 }
             }
         }
-        Ok(if versions.is_empty() {
-            Self::None
-        } else {
-            Self::Of(versions)
-        })
+        Ok(Self::Of(versions))
     }
 
     fn check(&self, current: &Version) -> Result<(), Problem> {
@@ -368,21 +369,6 @@ fn changed_since(current: &Version) -> Problem {
             current.0
         ),
     )
-}
-
-/// Behind which id a page begins.
-fn position(cursor: &str) -> Result<String, Problem> {
-    let id = URL_SAFE_NO_PAD
-        .decode(cursor)
-        .ok()
-        .and_then(|id| String::from_utf8(id).ok());
-    id.filter(|id| id_problem(id).is_none()).ok_or_else(|| {
-        Problem::parameter(
-            "after",
-            "it is not what a list said",
-            "send the `next` of the page before",
-        )
-    })
 }
 
 fn shown(status: StatusCode, stored: &Stored) -> Answer {

@@ -1,1 +1,245 @@
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
+use axum::{body::Bytes, http::request::Builder};
+use futures_util::future::{self, BoxFuture};
+use http_body_util::{BodyExt, channel::Channel};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    authorization::Tokens,
+    registry::{Condition, ConditionKind, Credential, Credentials, Password, Status},
+    store::{DeclaredBy, Draft, Embedded, Registries, StoreError, Stored},
+};
+
+mod documented;
+mod refused;
+mod registered;
+
+/// What is asked of the router, and what it keeps.
+struct Asked {
+    router: Router,
+    store: Arc<Faulty>,
+    served: Arc<Mutex<Vec<Served>>>,
+    needs: Arc<Mutex<Vec<Need>>>,
+}
+
+struct Reply {
+    status: u16,
+    headers: axum::http::HeaderMap,
+    text: String,
+}
+
+/// A store that fails when it is told to.
+struct Faulty {
+    store: Embedded,
+    fault: Mutex<Option<StoreError>>,
+    /// How many replacements others are quicker than.
+    overtaken: AtomicUsize,
+    panics: AtomicBool,
+    hangs: AtomicBool,
+    helm: AtomicBool,
+}
+
+struct Needs(Arc<Mutex<Vec<Need>>>);
+
+impl Usage for Needs {
+    fn needed_by(&self, _: &str) -> Vec<Need> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Asked {
+    fn new() -> Self {
+        let store = Arc::new(Faulty {
+            store: Embedded::in_memory().unwrap(),
+            fault: Mutex::default(),
+            overtaken: AtomicUsize::new(0),
+            panics: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            helm: AtomicBool::new(false),
+        });
+        let password = |text: &str| Password::new(text.to_owned());
+        let (served, needs) = (Arc::default(), Arc::default());
+        let told: Arc<Mutex<Vec<Served>>> = Arc::clone(&served);
+        let router = router(ApiState {
+            store: store.clone(),
+            authorizer: Arc::new(Tokens::new(&password("the-admin"), &password("the-push")).unwrap()),
+            usage: Arc::new(Needs(Arc::clone(&needs))),
+            served: Arc::new(move |served| told.lock().unwrap().push(served)),
+            limits: Limits::default(),
+        });
+        Self {
+            router,
+            store,
+            served,
+            needs,
+        }
+    }
+
+    async fn ask(&self, request: Builder, body: impl Into<Body>) -> Reply {
+        let request = request.body(body.into()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let text = body.collect().await.unwrap().to_bytes();
+        let reply = Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(text.to_vec()).unwrap(),
+        };
+        assert!(!reply.text.contains("hunter2"), "{}", reply.text);
+        assert_eq!(reply.headers["cache-control"], "no-store");
+        if reply.status >= 400 && !reply.text.is_empty() {
+            assert_eq!(reply.headers["content-type"], "application/problem+json");
+            assert_eq!(reply.json()["status"], reply.status);
+        }
+        reply
+    }
+
+    /// As admin, with a body if it is not null.
+    async fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
+        let request = admin(method, path);
+        match body {
+            Value::Null => self.ask(request, Body::empty()).await,
+            body => {
+                self.ask(request.header(CONTENT_TYPE, "application/json"), body.to_string())
+                    .await
+            }
+        }
+    }
+
+    /// Registers `corp` with a password.
+    async fn registered(&self) -> Reply {
+        let body = json!({
+            "name": "corp", "registry_url": "r.io/team", "registry_username": "u", "registry_password": "hunter2",
+        });
+        self.admin("POST", "/v1/registries", body).await.is(201)
+    }
+
+    async fn credentials(&self, id: &str) -> Credentials {
+        self.store.store.credentials(id).await.unwrap()
+    }
+
+    fn fails(&self, error: StoreError) {
+        *self.store.fault.lock().unwrap() = Some(error);
+    }
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    #[track_caller]
+    fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// That it is this problem, with these errors if any: `field: message`.
+    #[track_caller]
+    fn says(self, kind: Kind, errors: &[&str]) -> Self {
+        let json = self.json();
+        assert_eq!(
+            (&json["type"], self.status),
+            (&json!(kind.uri()), kind.status().as_u16()),
+            "{json}"
+        );
+        let said: Vec<_> = json["errors"].as_array().into_iter().flatten().map(said).collect();
+        assert_eq!(said, errors, "{json}");
+        self
+    }
+}
+
+fn said(error: &Value) -> String {
+    let message = error["message"].as_str().unwrap();
+    match error["field"].as_str() {
+        Some(field) => format!("{field}: {message}"),
+        None => message.to_owned(),
+    }
+}
+
+fn admin(method: &str, path: &str) -> Builder {
+    request(method, path).header("authorization", "Bearer the-admin")
+}
+
+fn request(method: &str, path: &str) -> Builder {
+    axum::http::Request::builder().method(method).uri(path)
+}
+
+impl Faulty {
+    fn or<'s, T: Send + 's>(
+        &'s self,
+        work: BoxFuture<'s, Result<T, StoreError>>,
+    ) -> BoxFuture<'s, Result<T, StoreError>> {
+        if let Some(fault) = self.fault.lock().unwrap().take() {
+            return Box::pin(future::ready(Err(fault)));
+        }
+        assert!(!self.panics.load(Ordering::Relaxed), "it is told to");
+        if self.hangs.load(Ordering::Relaxed) {
+            return Box::pin(future::pending());
+        }
+        work
+    }
+}
+
+impl Store for Faulty {
+    fn registries(&self) -> watch::Receiver<Registries> {
+        self.store.registries()
+    }
+
+    fn registry<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, StoreError>> {
+        self.or(self.store.registry(id))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Registries, StoreError>> {
+        self.or(self.store.list())
+    }
+
+    fn create<'s>(&'s self, id: &'s str, draft: Draft) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        self.or(self.store.create(id, draft))
+    }
+
+    fn replace<'s>(
+        &'s self,
+        id: &'s str,
+        draft: Draft,
+        expected: Option<&'s Version>,
+    ) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        if self.helm.load(Ordering::Relaxed) {
+            return Box::pin(future::ready(Err(StoreError::Declared(id.to_owned()))));
+        }
+        let overtaken = self
+            .overtaken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1));
+        if overtaken.is_err() {
+            return self.store.replace(id, draft, expected);
+        }
+        Box::pin(async move {
+            let mut other = draft.clone();
+            other.spec.display_name = Some(format!("other {overtaken:?}"));
+            self.store.replace(id, other, None).await?;
+            self.store.replace(id, draft, expected).await
+        })
+    }
+
+    fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>> {
+        if self.helm.load(Ordering::Relaxed) {
+            return Box::pin(future::ready(Err(StoreError::Declared(id.to_owned()))));
+        }
+        self.store.delete(id, expected)
+    }
+
+    fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
+        self.store.credentials(id)
+    }
+
+    fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.store.report(id, conditions)
+    }
+}

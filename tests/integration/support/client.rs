@@ -9,7 +9,7 @@ use base64::Engine;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Version};
+use hyper::{HeaderMap, Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -39,6 +39,7 @@ pub(crate) struct Client {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
     /// The server's certificate, DER.
     pub(crate) certificate: Option<Vec<u8>>,
@@ -118,6 +119,22 @@ impl Client {
         }
     }
 
+    /// Any request to a path, with these headers.
+    pub(crate) fn request(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> io::Result<Reply> {
+        let mut request = Request::builder().method(method).uri(self.uri(address, path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(address, request.body(Full::new(body.into())).unwrap())
+    }
+
     fn send(&self, address: SocketAddr, mut request: Request<Full<Bytes>>) -> io::Result<Reply> {
         if self.protocol == Protocol::Http1 {
             request.headers_mut().insert(HOST, address.to_string().parse().unwrap());
@@ -172,6 +189,7 @@ impl Client {
         Ok(Reply {
             status: response.status().as_u16(),
             version: response.version(),
+            headers: response.headers().clone(),
             body: response
                 .into_body()
                 .collect()

@@ -1,0 +1,105 @@
+use super::*;
+
+fn validator(schema: &str) -> jsonschema::Validator {
+    let mut document = openapi::document();
+    document["$ref"] = json!(format!("#/components/schemas/{schema}"));
+    jsonschema::draft202012::options()
+        .should_validate_formats(true)
+        .build(&document)
+        .unwrap()
+}
+
+#[track_caller]
+fn valid(schema: &str, value: &Value) {
+    let errors: Vec<_> = validator(schema)
+        .iter_errors(value)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}\n{value:#}");
+}
+
+#[tokio::test]
+async fn each_example_is_what_it_is_an_example_of() {
+    let api = Asked::new();
+    for (name, example) in openapi::request_examples().as_object().unwrap() {
+        valid("RegistryRequest", &example["value"]);
+        let reply = api.admin("POST", "/v1/registries", example["value"].clone()).await;
+        assert_eq!(reply.status, 201, "{name}: {}", reply.text);
+        valid("Registry", &reply.json());
+    }
+    valid("Registry", &openapi::answer_example());
+    valid(
+        "RegistryList",
+        &api.admin("GET", "/v1/registries", Value::Null).await.json(),
+    );
+    valid(
+        "Problem",
+        &api.admin("GET", "/v1/registries/x", Value::Null).await.json(),
+    );
+    let wrong = json!({"name": "", "registry_url": "x"});
+    valid("Problem", &api.admin("POST", "/v1/registries", wrong).await.json());
+}
+
+#[test]
+fn the_document_has_every_path_method_and_status_that_there_is() {
+    let document = openapi::document();
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, described) in methods
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| *name != "parameters")
+        {
+            operations += 1;
+            let method = method.to_ascii_uppercase().parse().unwrap();
+            let operation = Route::of(&path.replace("{id}", "corp")).operation(&method).unwrap();
+            let mut expected: Vec<_> = operation
+                .problems()
+                .iter()
+                .map(|kind| kind.status().to_string()[..3].to_owned())
+                .collect();
+            expected.push(operation.success().to_string());
+            expected.sort_unstable();
+            expected.dedup();
+            let documented: Vec<_> = described["responses"].as_object().unwrap().keys().cloned().collect();
+            assert_eq!(documented, expected, "{operation:?}");
+        }
+    }
+    assert_eq!(operations, Operation::ALL.len());
+}
+
+#[test]
+fn each_kind_of_problem_has_a_name_of_its_own_and_is_in_the_documentation() {
+    let documentation = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap();
+    let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    for kind in Kind::ALL {
+        let line = format!(
+            "| `{}` | {} |",
+            kind.uri().rsplit(':').next().unwrap(),
+            kind.status().as_u16()
+        );
+        assert!(documentation.contains(&line), "docs/api.md has no line {line}");
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Kind::ALL.len());
+}
+
+#[test]
+fn each_secret_is_written_and_never_read() {
+    let document = openapi::document();
+    let schemas = &document["components"]["schemas"];
+    let properties = schemas["RegistryRequest"]["properties"].as_object().unwrap();
+    for (name, schema) in properties {
+        let secret = name.ends_with("password") || name.ends_with("docker_config");
+        assert_eq!(schema["writeOnly"] == true, secret, "{name}: {schema}");
+    }
+    for schema in ["Registry", "RegistryList", "Problem", "FieldError"] {
+        let text = schemas[schema].to_string();
+        assert!(
+            !text.contains("registry_password") && !text.contains("writeOnly"),
+            "{schema}"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+"""Uses the client that openapi-python-client has made of the document."""
+
+import os
+
+from waypost_client import AuthenticatedClient
+from waypost_client.api.registries import (
+    create_registry,
+    delete_registry,
+    get_registry,
+    list_registries,
+    replace_registry,
+)
+from waypost_client.models import Problem, Registry, RegistryList, RegistryRequest
+
+client = AuthenticatedClient(
+    base_url=os.environ["WAYPOST_URL"], token=os.environ["WAYPOST_TOKEN"], verify_ssl=os.environ["WAYPOST_CA"]
+)
+
+request = RegistryRequest(
+    name="CERN (prod)",
+    registry_url="registry.cern.ch/team",
+    registry_username="robot",
+    registry_password="hunter2",
+)
+created = create_registry.sync_detailed(client=client, body=request)
+assert created.status_code == 201, created
+assert isinstance(created.parsed, Registry)
+assert created.headers["Location"] == "/v1/registries/cern-prod"
+assert b"hunter2" not in created.content
+assert created.parsed.id == "cern-prod" and created.parsed.has_pull_credential and created.parsed.namespaces.all_
+
+again = create_registry.sync(client=client, body=request)
+assert isinstance(again, Problem) and again.type_ == "urn:waypost:problem:exists", again
+
+changed = RegistryRequest(name="CERN", registry_url="registry.cern.ch/other")
+stale = replace_registry.sync(id="cern-prod", client=client, body=changed, if_match='"0"')
+assert isinstance(stale, Problem) and stale.status == 412, stale
+replaced = replace_registry.sync(id="cern-prod", client=client, body=changed, if_match=created.headers["ETag"])
+assert isinstance(replaced, Registry) and replaced.has_pull_credential, replaced
+assert get_registry.sync(id="cern-prod", client=client).to_dict() == replaced.to_dict()
+
+listed = list_registries.sync(client=client, limit=1)
+assert isinstance(listed, RegistryList) and [item.id for item in listed.items] == ["cern-prod"], listed
+assert delete_registry.sync_detailed(id="cern-prod", client=client).status_code == 204
+assert list_registries.sync(client=client).items == []
+print("it was registered, changed, listed and removed")
