@@ -5,6 +5,7 @@ pub mod election;
 pub mod events;
 pub mod namespaces;
 pub mod objects;
+pub mod pull_secrets;
 #[cfg(test)]
 mod testing;
 pub mod watch;

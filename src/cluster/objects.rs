@@ -90,6 +90,6 @@ fn manager() -> PatchParams {
 }
 
 /// Who is named in `managedFields`.
-const MANAGER: &str = "waypost-controller";
+pub(super) const MANAGER: &str = "waypost-controller";
 
 const DEADLINE: Duration = Duration::from_secs(10);
