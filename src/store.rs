@@ -3,12 +3,15 @@
 //! [`Store`] is what the REST API, the workers and the composition root use; which home is behind it is the configuration's to say. What
 //! a store must do is in its contract tests, which every home passes.
 
+pub mod embedded;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use self::embedded::Embedded;
 use crate::registry::{Condition, Credential, Credentials, RegistrySpec};
 
 /// All registries at one moment, by id.
@@ -27,7 +30,8 @@ pub struct Stored {
     pub pull: Option<Edition>,
     /// Whether it has a credential to push with, and which edition of it.
     pub push: Option<Edition>,
-    /// Changes with every change of the spec or of a credential that was made through the store, and with nothing else.
+    /// Changes with every change of the spec or of a credential that was made through the store, and with nothing else: a replacement
+    /// by the same is no change.
     pub version: Version,
     /// Who says what it is.
     pub declared_by: DeclaredBy,
@@ -79,7 +83,8 @@ pub struct Draft {
     pub push: Change,
 }
 
-/// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once.
+/// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once. A future that is dropped has made
+/// its change or has not, never half of it; which of them, the next reader sees.
 pub trait Store: Send + Sync {
     /// All registries, now and after each change. The first value is there before the store is given out, where the home answers.
     fn registries(&self) -> watch::Receiver<Registries>;
@@ -90,10 +95,11 @@ pub trait Store: Send + Sync {
     /// All registries, as they are at this moment, by id.
     fn list(&self) -> BoxFuture<'_, Result<Registries, StoreError>>;
 
-    /// Adds a registry: [`StoreError::Exists`] where there is one of this id.
+    /// Adds a registry: [`StoreError::Exists`] where there is one of this id, [`StoreError::Unsupported`] where it is no
+    /// [id](crate::registry::id_problem).
     fn create<'s>(&'s self, id: &'s str, draft: Draft) -> BoxFuture<'s, Result<Stored, StoreError>>;
 
-    /// Changes a registry: [`StoreError::Conflict`] where `expected` is given and is not its version.
+    /// Changes a registry: [`StoreError::NotFound`] where there is none, [`StoreError::Conflict`] where `expected` is given and is not its version.
     fn replace<'s>(
         &'s self,
         id: &'s str,
@@ -101,14 +107,14 @@ pub trait Store: Send + Sync {
         expected: Option<&'s Version>,
     ) -> BoxFuture<'s, Result<Stored, StoreError>>;
 
-    /// Removes a registry and its credentials: [`StoreError::Conflict`] where `expected` is given and is not its version.
+    /// Removes a registry and its credentials: [`StoreError::NotFound`] where there is none, [`StoreError::Conflict`] where `expected` is given and is not its version.
     fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>>;
 
     /// The credentials of a registry, for those who use them. None where there is none; an error where it says that there is one, and
-    /// it cannot be read.
+    /// it cannot be read; [`StoreError::NotFound`] where there is no such registry.
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>>;
 
-    /// Keeps what was found out about a registry. That is no change of its version.
+    /// Keeps what was found out about a registry: [`StoreError::NotFound`] where there is none. That is no change of its version.
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;
 }
 

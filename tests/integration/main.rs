@@ -18,4 +18,5 @@ mod mutated_reviews;
 mod readme;
 mod reference_conformance;
 mod serve;
+mod store;
 mod support;

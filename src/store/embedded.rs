@@ -1,0 +1,376 @@
+//! The home on one machine: a file.
+//!
+//! What is in the file is in memory, too, from when it is opened, and read there. A change is in memory once it is on the disk, so
+//! that nobody sees what a crash could take back. One change is made at a time, each by a durable commit; when its caller goes away it is
+//! made nevertheless. A file that is full or cannot be written fails the change and nothing else: the next one opens it again.
+
+mod error;
+mod home;
+mod medium;
+mod record;
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use jiff::Timestamp;
+use redb::backends::InMemoryBackend;
+use tokio::sync::watch;
+
+pub use self::error::OpenError;
+use self::{
+    home::{Entries, Failure, Home, PULL, PUSH, Write},
+    medium::{Disk, Found, Medium},
+};
+use super::{Change, DeclaredBy, Draft, Edition, Registries, Store, StoreError, Stored, Version};
+use crate::registry::{Condition, Credentials, id_problem};
+
+/// Keeps registries and their credentials in a file, or in memory.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+/// What time it is.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+struct Inner {
+    /// Whoever changes something has it.
+    home: Arc<tokio::sync::Mutex<Home>>,
+    entries: RwLock<Entries>,
+    published: watch::Sender<Registries>,
+    clock: Clock,
+}
+
+/// A registry and its credentials.
+struct Entry {
+    stored: Stored,
+    credentials: Credentials,
+}
+
+impl Embedded {
+    /// Opens the store in a file, or makes one where there is no file, with its directory if need be. It is this process's alone until
+    /// the last clone is dropped. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it, when it cannot be read or written, or is not what was written; see [`OpenError`].
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_at(path, Box::new(Timestamp::now))
+    }
+
+    /// The same by another clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedded::open`].
+    pub fn open_at(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let medium: Arc<dyn Medium> = match Disk::open(path)? {
+            Found::Present(disk) => Arc::new(disk),
+            Found::Absent(new) => {
+                let disk: Arc<dyn Medium> = new.disk();
+                Home::create(&disk).map_err(|failure| OpenError::io(path, failure.into()))?;
+                new.finish()?;
+                tracing::info!(path = %path.display(), "an empty store was made: there was none");
+                disk
+            }
+        };
+        Self::on(medium, path.display().to_string(), clock)
+    }
+
+    /// A new one in memory, which is gone when the last clone is dropped. For tests.
+    ///
+    /// # Errors
+    ///
+    /// None that could be named: memory does as it is told.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        Self::in_memory_at(Box::new(Timestamp::now))
+    }
+
+    /// The same by another clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedded::in_memory`].
+    pub fn in_memory_at(clock: Clock) -> Result<Self, OpenError> {
+        let medium: Arc<dyn Medium> = Arc::new(InMemoryBackend::new());
+        Home::create(&medium).map_err(|failure| OpenError::io(Path::new("in memory"), failure.into()))?;
+        Self::on(medium, "in memory".to_owned(), clock)
+    }
+
+    fn on(medium: Arc<dyn Medium>, name: String, clock: Clock) -> Result<Self, OpenError> {
+        let (home, entries) = Home::open(medium, name)?;
+        let (published, _) = watch::channel(listed(&entries));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                home: Arc::new(tokio::sync::Mutex::new(home)),
+                entries: RwLock::new(entries),
+                published,
+                clock,
+            }),
+        })
+    }
+
+    /// Changes something, where that may block. Waiting for those before it may be given up; what has begun is finished.
+    fn change<'s, T: Send + 'static>(
+        &'s self,
+        work: impl FnOnce(&Inner, &mut Home) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'s, Result<T, StoreError>> {
+        let inner = self.inner.clone();
+        async move {
+            let mut home = inner.home.clone().lock_owned().await;
+            let work = tokio::task::spawn_blocking(move || {
+                inner.ready(&mut home)?;
+                work(&inner, &mut home)
+            });
+            let stopped = |_| StoreError::Unavailable("the store is being closed".to_owned());
+            work.await.map_err(stopped).flatten()
+        }
+        .boxed()
+    }
+}
+
+impl Inner {
+    fn entries(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what is there now to those who read.
+    fn publish(&self, change: impl FnOnce(&mut Entries)) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut entries);
+        self.published.send_replace(listed(&entries));
+    }
+
+    fn ready(&self, home: &mut Home) -> Result<(), StoreError> {
+        match home.ready() {
+            Ok(None) => Ok(()),
+            Ok(Some(entries)) => {
+                tracing::info!("the store can be written again");
+                self.publish(|present| *present = entries);
+                Ok(())
+            }
+            Err(OpenError::Io { source, .. }) if is_full(&source) => Err(StoreError::Full(source.to_string())),
+            Err(error) => Err(StoreError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Writes, and when it is on the disk shows it to those who read.
+    fn commit(&self, home: &mut Home, write: &Write<'_>, change: impl FnOnce(&mut Entries)) -> Result<(), StoreError> {
+        let number = home.sequence() + 1;
+        let Err(failure) = home.commit(write) else {
+            self.publish(change);
+            return Ok(());
+        };
+        tracing::warn!("the store could not be written: {failure}");
+        // It may have failed after it had reached the disk: whoever asked is told what is there.
+        match self.ready(home) {
+            Ok(()) if home.sequence() == number => Ok(()),
+            Ok(()) => Err(match failure {
+                Failure::Io(error) if is_full(&error) => StoreError::Full(error.to_string()),
+                failure => StoreError::Unavailable(format!(
+                    "the store could not be written, and nothing was changed: {failure}"
+                )),
+            }),
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "the store could not be written, and whether this was changed is seen when it can be: {failure}"
+            ))),
+        }
+    }
+
+    /// The registry as it is, where `expected` is its version.
+    fn expected(&self, id: &str, expected: Option<&Version>) -> Result<(Stored, Credentials), StoreError> {
+        let entries = self.entries();
+        let entry = entries.get(id).ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
+        if expected.is_some_and(|expected| *expected != entry.stored.version) {
+            return Err(StoreError::Conflict {
+                id: id.to_owned(),
+                current: entry.stored.version.clone(),
+            });
+        }
+        Ok((entry.stored.clone(), entry.credentials.clone()))
+    }
+
+    /// Makes what is there into what the draft says; `before` is an empty registry where it is `new`.
+    fn put(&self, home: &mut Home, before: &Entry, draft: Draft, new: bool) -> Result<Stored, StoreError> {
+        let Draft { spec, pull, push } = draft;
+        if spec.pull_credential.is_some() || spec.push_credential.is_some() {
+            return Err(StoreError::Unsupported(
+                "a credential in a Secret is for a cluster: give a username and a password, a file or a variable"
+                    .to_owned(),
+            ));
+        }
+        let number = home.sequence() + 1;
+        let mut entry = Entry {
+            stored: before.stored.clone(),
+            credentials: before.credentials.clone(),
+        };
+        let mut credentials = Vec::new();
+        for (which, change, kept, edition) in [
+            (PULL, pull, &mut entry.credentials.pull, &mut entry.stored.pull),
+            (PUSH, push, &mut entry.credentials.push, &mut entry.stored.push),
+        ] {
+            let next = match change {
+                Change::Keep => continue,
+                Change::Clear => None,
+                Change::Set(credential) => Some(credential),
+            };
+            if *kept != next {
+                let written = next.as_ref().map(record::written_credential).transpose()?;
+                credentials.push((which, written));
+                *edition = next.is_some().then(|| Edition(number.to_string()));
+                *kept = next;
+            }
+        }
+        if !new && credentials.is_empty() && spec == entry.stored.spec {
+            return Ok(entry.stored);
+        }
+        entry.stored.spec = spec;
+        entry.stored.version = Version(number.to_string());
+        if !new {
+            // A clock that was set back does not make a change older than the one before it.
+            entry.stored.updated_at = (self.clock)().max(entry.stored.updated_at);
+        }
+        let stored = entry.stored.clone();
+        let write = Write {
+            id: &stored.id,
+            record: Some(record::written(&stored)?),
+            credentials,
+        };
+        self.commit(home, &write, |entries| {
+            entries.insert(entry.stored.id.clone(), entry);
+        })?;
+        Ok(stored)
+    }
+}
+
+impl Store for Embedded {
+    fn registries(&self) -> watch::Receiver<Registries> {
+        self.inner.published.subscribe()
+    }
+
+    fn registry<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, StoreError>> {
+        async move { Ok(self.inner.entries().get(id).map(|entry| entry.stored.clone())) }.boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Registries, StoreError>> {
+        async move { Ok(self.inner.published.borrow().clone()) }.boxed()
+    }
+
+    fn create<'s>(&'s self, id: &'s str, draft: Draft) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        let id = id.to_owned();
+        self.change(move |inner, home| {
+            if let Some(problem) = id_problem(&id) {
+                return Err(StoreError::Unsupported(format!(
+                    "`{}` is no id: {problem}",
+                    id.escape_debug()
+                )));
+            }
+            if inner.entries().contains_key(&id) {
+                return Err(StoreError::Exists(id));
+            }
+            let now = (inner.clock)();
+            let nothing = Entry::new(Stored {
+                id,
+                spec: Default::default(),
+                pull: None,
+                push: None,
+                version: Version(String::new()),
+                declared_by: DeclaredBy::Anybody,
+                conditions: Vec::new(),
+                created_at: now,
+                updated_at: now,
+            });
+            inner.put(home, &nothing, draft, true)
+        })
+    }
+
+    fn replace<'s>(
+        &'s self,
+        id: &'s str,
+        draft: Draft,
+        expected: Option<&'s Version>,
+    ) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        let (id, expected) = (id.to_owned(), expected.cloned());
+        self.change(move |inner, home| {
+            let (stored, credentials) = inner.expected(&id, expected.as_ref())?;
+            inner.put(home, &Entry { stored, credentials }, draft, false)
+        })
+    }
+
+    fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>> {
+        let (id, expected) = (id.to_owned(), expected.cloned());
+        self.change(move |inner, home| {
+            inner.expected(&id, expected.as_ref())?;
+            let write = Write {
+                id: &id,
+                record: None,
+                credentials: vec![(PULL, None), (PUSH, None)],
+            };
+            inner.commit(home, &write, |entries| {
+                entries.remove(&id);
+            })
+        })
+    }
+
+    fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
+        async move {
+            let found = self.inner.entries().get(id).map(|entry| entry.credentials.clone());
+            found.ok_or_else(|| StoreError::NotFound(id.to_owned()))
+        }
+        .boxed()
+    }
+
+    fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
+        let id = id.to_owned();
+        self.change(move |inner, home| {
+            let (mut stored, _) = inner.expected(&id, None)?;
+            if stored.conditions == conditions {
+                return Ok(());
+            }
+            stored.conditions = conditions;
+            let write = Write {
+                id: &id,
+                record: Some(record::written(&stored)?),
+                credentials: Vec::new(),
+            };
+            inner.commit(home, &write, |entries| {
+                if let Some(entry) = entries.get_mut(&id) {
+                    entry.stored.conditions = std::mem::take(&mut stored.conditions);
+                }
+            })
+        })
+    }
+}
+
+impl Entry {
+    fn new(stored: Stored) -> Self {
+        Self {
+            stored,
+            credentials: Credentials::default(),
+        }
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Io(error) => error,
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+fn listed(entries: &Entries) -> Registries {
+    entries.values().map(|entry| entry.stored.clone()).collect()
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

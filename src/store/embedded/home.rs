@@ -1,0 +1,317 @@
+//! The database: what is written in one commit, what is read when it is opened.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use redb::{
+    CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError, TransactionError, WriteTransaction,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Entry, OpenError,
+    medium::{Medium, Shared},
+    record,
+};
+
+/// All that is kept, by id.
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+/// A database on a medium.
+pub(super) struct Home {
+    medium: Arc<dyn Medium>,
+    /// What messages call it.
+    name: String,
+    /// None after an error: it has to be opened again.
+    database: Option<Database>,
+    sequence: u64,
+}
+
+/// What one commit does.
+pub(super) struct Write<'w> {
+    /// The registry.
+    pub(super) id: &'w str,
+    /// What is kept of it from now on. None: it is removed.
+    pub(super) record: Option<Vec<u8>>,
+    /// Which credentials change, and to what.
+    pub(super) credentials: Vec<(&'static str, Option<Zeroizing<Vec<u8>>>)>,
+}
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("{0}")]
+    Damaged(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Home {
+    /// Makes a store of an empty medium.
+    pub(super) fn create(medium: &Arc<dyn Medium>) -> Result<(), Failure> {
+        unpanicked(|| {
+            let database = database(medium)?;
+            let transaction = begin(&database)?;
+            {
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(SCHEMA, THIS_SCHEMA)?;
+                meta.insert(SEQUENCE, 0)?;
+                transaction.open_table(REGISTRIES)?;
+                transaction.open_table(CREDENTIALS)?;
+            }
+            commit(transaction)?;
+            database.close().map_err(Failure::from)
+        })
+    }
+
+    /// Opens the store on a medium; nothing is made where there is none.
+    pub(super) fn open(medium: Arc<dyn Medium>, name: String) -> Result<(Self, Entries), OpenError> {
+        let mut home = Self {
+            medium,
+            name,
+            database: None,
+            sequence: 0,
+        };
+        let entries = home.ready()?.unwrap_or_default();
+        Ok((home, entries))
+    }
+
+    /// The number of the last commit.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Opens the database again where an error has closed it, and says what is in it then.
+    pub(super) fn ready(&mut self) -> Result<Option<Entries>, OpenError> {
+        if self.database.is_some() {
+            return Ok(None);
+        }
+        let name = || self.name.clone();
+        let why = |failure| match failure {
+            Failure::Io(source) => OpenError::Io { path: name(), source },
+            Failure::Damaged(why) | Failure::Other(why) => OpenError::Damaged { path: name(), why },
+        };
+        self.medium.mend().map_err(|error| why(Failure::Io(error)))?;
+        let mut magic = [0; MAGIC.len()];
+        if self.medium.len().map_err(|error| why(Failure::Io(error)))? == 0 {
+            return Err(why(Failure::Damaged("it is empty".to_owned())));
+        }
+        if self.medium.read(0, &mut magic).is_err() || magic != MAGIC {
+            return Err(OpenError::NotAStore(name()));
+        }
+        let (database, loaded) = unpanicked(|| {
+            let database = database(&self.medium)?;
+            let loaded = load(
+                &database
+                    .begin_read()
+                    .map_err(|error| Failure::Other(error.to_string()))?,
+            )?;
+            Ok((database, loaded))
+        })
+        .map_err(why)?;
+        match loaded {
+            Loaded::Entries(sequence, entries) => {
+                self.database = Some(database);
+                self.sequence = sequence;
+                Ok(Some(entries))
+            }
+            Loaded::Newer(schema) => Err(OpenError::Newer { path: name(), schema }),
+            Loaded::Foreign => Err(OpenError::NotAStore(name())),
+        }
+    }
+
+    /// Makes one change, whose number is the next one. After an error nobody knows whether it was made before [`Home::ready`] has looked.
+    pub(super) fn commit(&mut self, write: &Write<'_>) -> Result<(), Failure> {
+        let Some(database) = &self.database else {
+            return Err(Failure::Other("it is not open".to_owned()));
+        };
+        let sequence = self.sequence + 1;
+        let done = unpanicked(|| {
+            let transaction = begin(database)?;
+            transaction.open_table(META)?.insert(SEQUENCE, sequence)?;
+            {
+                let mut registries = transaction.open_table(REGISTRIES)?;
+                match &write.record {
+                    Some(record) => registries.insert(write.id, record.as_slice())?,
+                    None => registries.remove(write.id)?,
+                };
+                let mut credentials = transaction.open_table(CREDENTIALS)?;
+                for (which, credential) in &write.credentials {
+                    match credential {
+                        Some(credential) => credentials.insert((write.id, *which), credential.as_slice())?,
+                        None => credentials.remove((write.id, *which))?,
+                    };
+                }
+            }
+            commit(transaction)
+        });
+        match &done {
+            Ok(()) => self.sequence = sequence,
+            Err(_) => {
+                let database = self.database.take();
+                // An error of its end is of no interest: it has to be opened again anyway.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+            }
+        }
+        done
+    }
+}
+
+fn database(medium: &Arc<dyn Medium>) -> Result<Database, Failure> {
+    Ok(Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(Shared(medium.clone()))?)
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, Failure> {
+    let mut transaction = database.begin_write()?;
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    // One more sync, and no commit is ever judged by whether a checksum fits what a client has sent.
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+fn commit(transaction: WriteTransaction) -> Result<(), Failure> {
+    Ok(transaction.commit()?)
+}
+
+enum Loaded {
+    /// The number of the last commit, and all there is.
+    Entries(u64, Entries),
+    /// It is of a schema that is not known yet.
+    Newer(u64),
+    /// Somebody else's database.
+    Foreign,
+}
+
+fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Ok(Loaded::Foreign),
+    };
+    match meta.get(SCHEMA)?.map(|schema| schema.value()) {
+        None => return Ok(Loaded::Foreign),
+        Some(THIS_SCHEMA) => {}
+        // An older one is migrated here, once there is one.
+        Some(schema) => return Ok(Loaded::Newer(schema)),
+    }
+    let damaged = |what: &str| Failure::Damaged(what.to_owned());
+    let sequence = meta.get(SEQUENCE)?.ok_or_else(|| damaged("it has lost count"))?.value();
+    let mut entries = Entries::new();
+    for row in transaction.open_table(REGISTRIES)?.iter()? {
+        let (id, record) = row?;
+        let stored = record::read(id.value(), record.value()).map_err(Failure::Damaged)?;
+        entries.insert(id.value().to_owned(), Entry::new(stored));
+    }
+    for row in transaction.open_table(CREDENTIALS)?.iter()? {
+        let (key, credential) = row?;
+        let (id, which) = key.value();
+        let credential = record::read_credential(id, credential.value()).map_err(Failure::Damaged)?;
+        let entry = entries.get_mut(id);
+        let entry = entry.ok_or_else(|| damaged("it has a credential of no registry"))?;
+        match which {
+            PULL => entry.credentials.pull = Some(credential),
+            PUSH => entry.credentials.push = Some(credential),
+            _ => return Err(damaged("it has a credential of an unknown kind")),
+        }
+    }
+    for (id, entry) in &entries {
+        let said = (entry.stored.pull.is_some(), entry.stored.push.is_some());
+        if said != (entry.credentials.pull.is_some(), entry.credentials.push.is_some()) {
+            return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
+        }
+    }
+    Ok(Loaded::Entries(sequence, entries))
+}
+
+/// A damaged file may make the database panic.
+fn unpanicked<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let why = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Failure::Damaged(format!(
+            "the database stopped: {}",
+            why.unwrap_or("nobody knows why")
+        )))
+    })
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(error) => Self::Io(error),
+            StorageError::Corrupted(why) => Self::Damaged(why),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Storage(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Storage(error) => error.into(),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(error) => error.into(),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+/// In the table of credentials.
+pub(super) const PULL: &str = "pull";
+/// In the table of credentials.
+pub(super) const PUSH: &str = "push";
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// By id: JSON.
+const REGISTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registries");
+/// By id and whether it is to pull or to push: JSON.
+const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("credentials");
+
+const SCHEMA: &str = "schema";
+const SEQUENCE: &str = "sequence";
+const THIS_SCHEMA: u64 = 1;
+
+/// Everything is in memory once it was opened; what a commit needs of the tree's inner pages is little.
+const CACHE_BYTES: usize = 1024 * 1024;
+
+/// What a file of redb begins with.
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";

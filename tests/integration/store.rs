@@ -1,0 +1,28 @@
+//! Where registries are kept: every home keeps them alike.
+
+pub(crate) mod contract;
+
+use waypost::store::Embedded;
+
+use self::contract::Able;
+
+const EMBEDDED: Able = Able {
+    references: true,
+    many: 1_000,
+};
+
+#[tokio::test]
+async fn a_store_in_memory_is_one() {
+    contract::holds(async || Embedded::in_memory().unwrap(), EMBEDDED).await;
+}
+
+#[tokio::test]
+async fn a_store_in_a_file_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    let make = async || {
+        number.set(number.get() + 1);
+        Embedded::open(&dir.path().join(format!("{}.redb", number.get()))).unwrap()
+    };
+    contract::holds(make, Able { many: 100, ..EMBEDDED }).await;
+}
