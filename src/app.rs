@@ -5,8 +5,10 @@ mod certificates;
 mod controller;
 mod current;
 mod events;
+mod logins;
 mod namespaces;
 mod ports;
+mod pull_secrets;
 mod reload;
 mod reviews;
 mod serving;
@@ -18,6 +20,7 @@ pub use self::{
     controller::controller,
     current::Current,
     events::Events,
+    pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},
 };

@@ -6,6 +6,7 @@
 mod controller;
 mod images;
 mod process;
+mod pull_secrets;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
+pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
 use process::Process;
 
 use crate::admission::ReviewOutcome as Outcome;
@@ -143,6 +145,11 @@ impl Metrics {
     /// Counts an Event.
     pub fn event(&self, result: EventResult) {
         self.events[result as usize].inc();
+    }
+
+    /// The metrics of pull secrets, where this process keeps them: asked for once.
+    pub fn pull_secrets(&self) -> PullSecretMetrics {
+        PullSecretMetrics::register(&self.registry)
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -47,7 +47,7 @@ pub enum Served {
 /// What every namespace ought to have.
 pub struct Plan {
     /// By id.
-    sources: Vec<Source>,
+    sources: Arc<[Source]>,
     served: Served,
     hash: Hash,
     /// By the numbers of the sources: most namespaces have the same.
@@ -57,6 +57,8 @@ pub struct Plan {
 /// What one namespace ought to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
+    /// Those of the plan.
+    all: Arc<[Source]>,
     /// By number, one for each key.
     sources: Box<[usize]>,
     /// What its entries look like, by key.
@@ -111,7 +113,7 @@ impl Plan {
     pub fn new(mut sources: Vec<Source>, served: Served, hash: Hash) -> Self {
         sources.sort_by(|a, b| a.id.cmp(&b.id));
         Self {
-            sources,
+            sources: sources.into(),
             served,
             hash,
             known: HashMap::new(),
@@ -161,6 +163,7 @@ impl Plan {
             ((self.hash)(&[source.key.as_bytes()]), login)
         });
         let due = Arc::new(Due {
+            all: self.sources.clone(),
             entries: entries.collect(),
             sources: admitting.into(),
         });
@@ -169,25 +172,6 @@ impl Plan {
         }
         self.known.insert(due.sources.clone(), due.clone());
         due
-    }
-
-    /// The docker config to be written. `present` is what is there: entries of registries whose login is not known are taken from it.
-    pub fn content(&self, due: &Due, present: Option<&[u8]>) -> Zeroizing<Vec<u8>> {
-        let mut present: BTreeMap<String, Entry> = present
-            .and_then(|present| serde_json::from_slice::<Config<Entry>>(present).ok())
-            .map(|config| config.auths)
-            .unwrap_or_default();
-        let sources = due.sources.iter().map(|number| &self.sources[*number]);
-        let logins: Vec<(String, Login)> = sources
-            .filter_map(|source| {
-                let login = match &source.login {
-                    Some(login) => login.clone(),
-                    None => present.remove(&*source.key)?.login()?,
-                };
-                Some((source.key.clone().into(), login))
-            })
-            .collect();
-        docker_config(logins.iter().map(|(key, login)| (key.clone(), login)))
     }
 
     fn entry(&self, login: &Login) -> Digest {
@@ -228,8 +212,27 @@ impl Due {
         self.entries.values().all(Option::is_some)
     }
 
+    /// The docker config to be written. `present` is what is there: entries of registries whose login is not known are taken from it.
+    pub fn content(&self, present: Option<&[u8]>) -> Zeroizing<Vec<u8>> {
+        let mut present: BTreeMap<String, Entry> = present
+            .and_then(|present| serde_json::from_slice::<Config<Entry>>(present).ok())
+            .map(|config| config.auths)
+            .unwrap_or_default();
+        let sources = self.sources.iter().map(|number| &self.all[*number]);
+        let logins: Vec<(String, Login)> = sources
+            .filter_map(|source| {
+                let login = match &source.login {
+                    Some(login) => login.clone(),
+                    None => present.remove(&*source.key)?.login()?,
+                };
+                Some((source.key.clone().into(), login))
+            })
+            .collect();
+        docker_config(logins.iter().map(|(key, login)| (key.clone(), login)))
+    }
+
     /// Whether an entry of it is known.
-    fn is_worth_making(&self) -> bool {
+    pub fn is_worth_making(&self) -> bool {
         self.entries.values().any(Option::is_some)
     }
 

@@ -12,7 +12,7 @@ use kube::{Api, Client, api::PatchParams, core::PartialObjectMeta};
 use tokio::time::timeout;
 
 pub use endpoints::{Endpoint, endpoints};
-pub use registration::{Registration, Webhook, changes, registration, trust};
+pub use registration::{Registration, Webhook, changes, registration, served, trust};
 pub use secret::{Secret, create, replace, secret};
 
 use super::explain;

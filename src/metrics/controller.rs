@@ -2,6 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
+use super::PullSecretMetrics;
 use super::process::Process;
 use super::register;
 
@@ -57,6 +58,11 @@ impl ControllerMetrics {
     /// A certificate for the webhook was made.
     pub fn leaf_made(&self) {
         self.made.with_label_values(&[LEAF]).inc();
+    }
+
+    /// The metrics of pull secrets, where this process keeps them: asked for once.
+    pub fn pull_secrets(&self) -> PullSecretMetrics {
+        PullSecretMetrics::register(&self.registry)
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

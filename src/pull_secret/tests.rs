@@ -45,7 +45,7 @@ fn labels(pairs: &[(&str, &str)]) -> Of {
 
 fn text(plan: &mut Plan, namespace: &str, of: &Of, present: Option<&[u8]>) -> String {
     let due = plan.due(namespace, of);
-    String::from_utf8(plan.content(&due, present).to_vec()).unwrap()
+    String::from_utf8(due.content(present).to_vec()).unwrap()
 }
 
 fn found(content: &[u8]) -> Found {
@@ -142,7 +142,7 @@ fn every_state_has_its_step() {
     );
     let none = Of::new();
     let (due, not_due) = (plan.due("due", &none), plan.due("not", &none));
-    let right = found(&plan.content(&due, None));
+    let right = found(&due.content(None));
     let empty = found(br#"{"auths":{}}"#);
     let wrong = found(b"{");
     let theirs = Found {
@@ -209,7 +209,7 @@ fn every_state_has_its_step() {
 fn what_is_written_by_hand_into_ours_is_seen() {
     let mut plan = Plan::new(vec![source("a", "r.io", json!(null), login("p"))], Served::All, hash);
     let due = plan.due("x", &Of::new());
-    let right = serde_json::from_slice::<serde_json::Value>(&plan.content(&due, None)).unwrap();
+    let right = serde_json::from_slice::<serde_json::Value>(&due.content(None)).unwrap();
     let mut changed = vec![json!({}), json!({"auths": {}}), json!([])];
     for (pointer, value) in [
         ("/auths/r.io/auth", json!("eA==")),
@@ -285,7 +285,7 @@ fn what_is_remembered_says_nothing_of_a_password() {
         hash,
     );
     let due = plan.due("x", &Of::new());
-    let content = plan.content(&due, None);
+    let content = due.content(None);
     let shown = format!("{due:?} {:?} {:?}", found(&content), plan.sources);
     assert!(!shown.contains("hunter2"), "{shown}");
 }
@@ -313,7 +313,7 @@ impl Secret {
     }
 }
 
-fn take(plan: &Plan, due: &Due, step: Step, secret: &mut Option<Secret>) {
+fn take(due: &Due, step: Step, secret: &mut Option<Secret>) {
     match (step, &mut *secret) {
         (Step::Create, None) => {
             *secret = Some(Secret {
@@ -322,11 +322,11 @@ fn take(plan: &Plan, due: &Due, step: Step, secret: &mut Option<Secret>) {
                 immutable: false,
                 kept: false,
                 deleting: false,
-                content: plan.content(due, None).to_vec(),
+                content: due.content(None).to_vec(),
             });
         }
         (Step::Update, Some(present)) if present.ours && present.fits && !present.immutable => {
-            present.content = plan.content(due, Some(&present.content)).to_vec();
+            present.content = due.content(Some(&present.content)).to_vec();
         }
         (Step::Delete, Some(present)) if present.ours && present.kept => present.deleting = true,
         (Step::Delete, Some(present)) if present.ours => *secret = None,
@@ -362,7 +362,7 @@ proptest! {
             if matches!(step, Step::Nothing | Step::Foreign) {
                 break;
             }
-            take(&plan, &due, step, &mut secret);
+            take(&due, step, &mut secret);
             steps += 1;
             prop_assert!(steps <= 3, "{step:?} {secret:?}");
         }
