@@ -2,8 +2,10 @@
 
 mod banner;
 mod certificates;
+mod cleanup;
 mod controller;
 mod current;
+mod docker_config;
 mod events;
 mod logins;
 mod namespaces;
@@ -17,8 +19,10 @@ mod trust;
 use std::time::Duration;
 
 pub use self::{
+    cleanup::delete_pull_secrets,
     controller::controller,
     current::Current,
+    docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
     pull_secrets::PullSecrets,
     reviews::Reviews,

@@ -4,8 +4,10 @@ mod options;
 mod output;
 
 pub mod check;
+pub mod cleanup;
 pub mod completions;
 pub mod controller;
+pub mod docker_config;
 pub mod explain;
 pub mod reference;
 pub mod review;
@@ -93,6 +95,8 @@ pub enum Command {
     Reference(reference::Args),
     Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
+    DockerConfig(docker_config::Args),
+    Cleanup(cleanup::Args),
     Completions(completions::Args),
 }
 
@@ -152,6 +156,15 @@ impl Cli {
             Command::WebhookConfig(args) => {
                 let config = load(&Flags::default())?;
                 webhook_config::run(args, &config)
+            }
+            Command::DockerConfig(args) => {
+                let config = load(&Flags::default())?;
+                docker_config::run(&args, config)
+            }
+            Command::Cleanup(args) => {
+                let config = load(&args.flags())?;
+                telemetry::init(&config.log)?;
+                cleanup::run(&args, config)
             }
             Command::Completions(args) => completions::run(&args),
         }

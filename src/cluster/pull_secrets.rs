@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret as Object, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
@@ -103,6 +103,21 @@ impl PullSecrets {
             Ok(slip) => Ok(slip.map(|slip| slip.found)),
             Err(error) => Err(error),
         }
+    }
+
+    /// All there are, with their namespaces.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not say.
+    pub async fn list(&self) -> Result<Vec<(String, Found)>, PullSecretError> {
+        let api: Api<Slip> = Api::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("metadata.name={}", self.name));
+        let list = within("list", api.list(&params)).await?;
+        let slips = list.items.into_iter();
+        Ok(slips
+            .filter_map(|slip| Some((slip.metadata.namespace?, slip.found)))
+            .collect())
     }
 
     /// What is in that of a namespace, if it is as it was seen.

@@ -6,6 +6,7 @@ mod messages;
 mod namespaces;
 mod on_node;
 mod owners;
+mod pull_secrets;
 mod rendered;
 mod webhooks;
 mod workloads;
