@@ -3,13 +3,17 @@
 mod api;
 mod banner;
 mod certificates;
+mod cleanup;
 mod controller;
 mod current;
 mod declared;
+mod docker_config;
 mod events;
+mod logins;
 mod namespaces;
 mod policies;
 mod ports;
+mod pull_secrets;
 mod registries;
 mod reload;
 mod reviews;
@@ -21,9 +25,12 @@ mod trust;
 use std::time::Duration;
 
 pub use self::{
+    cleanup::delete_pull_secrets,
     controller::controller,
     current::Current,
+    docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
+    pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},
 };

@@ -4,9 +4,11 @@ mod options;
 mod output;
 
 pub mod check;
+pub mod cleanup;
 pub mod completions;
 pub mod controller;
 pub mod crds;
+pub mod docker_config;
 pub mod explain;
 pub mod reference;
 pub mod review;
@@ -95,6 +97,8 @@ pub enum Command {
     Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
     Crds(crds::Args),
+    DockerConfig(docker_config::Args),
+    Cleanup(cleanup::Args),
     Completions(completions::Args),
 }
 
@@ -156,6 +160,15 @@ impl Cli {
                 webhook_config::run(args, &config)
             }
             Command::Crds(args) => crds::run(args),
+            Command::DockerConfig(args) => {
+                let config = load(&Flags::default())?;
+                docker_config::run(&args, config)
+            }
+            Command::Cleanup(args) => {
+                let config = load(&args.flags())?;
+                telemetry::init(&config.log)?;
+                cleanup::run(&args, config)
+            }
             Command::Completions(args) => completions::run(&args),
         }
     }

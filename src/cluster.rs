@@ -7,6 +7,7 @@ pub mod events;
 pub mod namespaces;
 pub mod objects;
 pub mod policies;
+pub mod pull_secrets;
 pub mod registries;
 #[cfg(test)]
 mod testing;

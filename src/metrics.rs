@@ -7,6 +7,7 @@ mod api;
 mod controller;
 mod images;
 mod process;
+mod pull_secrets;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 use process::Process;
+pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
 
 use crate::admission::ReviewOutcome as Outcome;
 use crate::review::Operation;
@@ -152,6 +154,11 @@ impl Metrics {
     pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
         let labels = [route, method, &status.to_string()];
         self.api_requests.with_label_values(&labels).inc();
+    }
+
+    /// The metrics of pull secrets, where this process keeps them: asked for once.
+    pub fn pull_secrets(&self) -> PullSecretMetrics {
+        PullSecretMetrics::register(&self.registry)
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

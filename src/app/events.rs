@@ -70,6 +70,7 @@ impl Events {
             uid: owner.uid.to_string(),
             reason: if refused { "ImageDenied" } else { "ImageWarning" },
             note: text.to_owned(),
+            reporter: events::Reporter::Webhook,
         };
         if self.queue.try_send(event).is_err() {
             self.metrics.event(EventResult::Dropped);
@@ -185,6 +186,7 @@ mod tests {
             uid: uid.to_owned(),
             reason: "ImageDenied",
             note: note.to_owned(),
+            reporter: events::Reporter::Webhook,
         }
     }
 

@@ -47,6 +47,11 @@ pub fn write_stdout(data: impl AsRef<[u8]>) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Says something on stderr, beside the data.
+pub(super) fn remark(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "waypost: {text}"); // nobody left to tell
+}
+
 /// Shows warnings on stderr.
 pub(super) fn warn(diagnostics: &[Diagnostic]) {
     if !diagnostics.is_empty() {

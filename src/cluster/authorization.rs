@@ -80,7 +80,9 @@ impl Reviews {
         let status = self.ask(&review).await?.status.unwrap_or_default();
         // `error` says why a token is nobody's, too: one that has expired, one that is of another cluster.
         let known = status.authenticated == Some(true);
-        let user = status.user.filter(|user| user.username.as_deref().is_some_and(|name| !name.is_empty()));
+        let user = status
+            .user
+            .filter(|user| user.username.as_deref().is_some_and(|name| !name.is_empty()));
         Ok(user.filter(|_| known))
     }
 
@@ -101,7 +103,10 @@ impl Reviews {
                 };
                 Err(format!("{}{hint}", explain(&error)))
             }
-            Err(_) => Err(format!("the API server has not answered within {} s", DEADLINE.as_secs())),
+            Err(_) => Err(format!(
+                "the API server has not answered within {} s",
+                DEADLINE.as_secs()
+            )),
         }
     }
 }
@@ -191,8 +196,13 @@ mod tests {
         ] {
             assert_eq!(verdict([review(nobody)]).await, Verdict::Unauthenticated);
         }
-        for refused in [json!({"allowed": false}), json!({"allowed": false, "denied": true, "reason": "no"})] {
-            let Verdict::Forbidden { user, why } = verdict([known(), review(refused)]).await else { panic!() };
+        for refused in [
+            json!({"allowed": false}),
+            json!({"allowed": false, "denied": true, "reason": "no"}),
+        ] {
+            let Verdict::Forbidden { user, why } = verdict([known(), review(refused)]).await else {
+                panic!()
+            };
             assert_eq!(user, "jane");
             assert_eq!(
                 why,
@@ -207,16 +217,30 @@ mod tests {
         let undecided = json!({"allowed": false, "evaluationError": "the webhook is away"});
         for (answers, begin) in [
             (vec![Answer::Refused], "the API server cannot be reached"),
-            (vec![Answer::Json(500, status(500, "etcd"))], "the API server answers 500: etcd"),
-            (vec![Answer::Json(401, status(401, "who?"))], "the API server does not accept the credentials"),
+            (
+                vec![Answer::Json(500, status(500, "etcd"))],
+                "the API server answers 500: etcd",
+            ),
+            (
+                vec![Answer::Json(401, status(401, "who?"))],
+                "the API server does not accept the credentials",
+            ),
             (
                 vec![Answer::Json(403, status(403, "tokenreviews is forbidden"))],
                 "the API server refuses it (403): tokenreviews is forbidden; bind the ClusterRole system:auth-delegator",
             ),
-            (vec![known(), Answer::Json(503, status(503, "busy"))], "the API server answers 503: busy"),
-            (vec![known(), review(undecided)], "the API server cannot tell who may do what: the webhook is away"),
+            (
+                vec![known(), Answer::Json(503, status(503, "busy"))],
+                "the API server answers 503: busy",
+            ),
+            (
+                vec![known(), review(undecided)],
+                "the API server cannot tell who may do what: the webhook is away",
+            ),
         ] {
-            let Verdict::Unavailable(why) = verdict(answers).await else { panic!("{begin}") };
+            let Verdict::Unavailable(why) = verdict(answers).await else {
+                panic!("{begin}")
+            };
             assert!(why.starts_with(begin), "{why}");
         }
     }

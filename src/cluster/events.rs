@@ -27,6 +27,17 @@ pub struct Event {
     pub reason: &'static str,
     /// What happened; more than 1,024 bytes are cut.
     pub note: String,
+    /// Who says so.
+    pub reporter: Reporter,
+}
+
+/// Which part of Waypost tells something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reporter {
+    /// The webhook, of an admission.
+    Webhook,
+    /// The controller, of a pull secret.
+    PullSecrets,
 }
 
 /// Tells it.
@@ -36,8 +47,12 @@ pub struct Event {
 /// When the API server does not take it, in a sentence.
 pub async fn create(client: Client, event: &Event, instance: &str) -> Result<(), String> {
     let api: Api<Object> = Api::namespaced(client, &event.namespace);
+    let (controller, action) = match event.reporter {
+        Reporter::Webhook => ("waypost.dev/webhook", "Admission"),
+        Reporter::PullSecrets => ("waypost.dev/controller", "PullSecret"),
+    };
     let mut object = Object {
-        action: Some("Admission".to_owned()),
+        action: Some(action.to_owned()),
         event_time: Some(MicroTime::from(jiff::Timestamp::now())),
         note: Some(cut(&event.note, LONGEST_NOTE)),
         reason: Some(event.reason.to_owned()),
@@ -49,7 +64,7 @@ pub async fn create(client: Client, event: &Event, instance: &str) -> Result<(),
             uid: Some(event.uid.clone()),
             ..ObjectReference::default()
         }),
-        reporting_controller: Some("waypost.dev/webhook".to_owned()),
+        reporting_controller: Some(controller.to_owned()),
         reporting_instance: Some(cut(instance, 128)),
         type_: Some("Warning".to_owned()),
         ..Object::default()

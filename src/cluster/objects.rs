@@ -13,7 +13,7 @@ use kube::{Api, Client, api::PatchParams, core::PartialObjectMeta};
 use tokio::time::timeout;
 
 pub use endpoints::{Endpoint, endpoints};
-pub use registration::{Registration, Webhook, changes, registration, trust};
+pub use registration::{Registration, Webhook, changes, registration, served, trust};
 pub use registry::{Declared, cluster_owner, declare, declared, undeclare};
 pub use secret::{Secret, create, replace, secret};
 

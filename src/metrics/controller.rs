@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::{api, process::Process, register};
+use super::{PullSecretMetrics, api, process::Process, register};
 
 /// Every metric of the controller, in a registry of its own: it answers no reviews.
 pub struct ControllerMetrics {
@@ -64,6 +64,11 @@ impl ControllerMetrics {
     pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
         let labels = [route, method, &status.to_string()];
         self.api_requests.with_label_values(&labels).inc();
+    }
+
+    /// The metrics of pull secrets, where this process keeps them: asked for once.
+    pub fn pull_secrets(&self) -> PullSecretMetrics {
+        PullSecretMetrics::register(&self.registry)
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -123,6 +123,21 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Its key in the docker config of the `docker` command, which knows hosts alone, and Docker Hub by its first API's address.
+    pub fn docker_key(&self) -> String {
+        match &*self.host {
+            DOCKER_HUB => "https://index.docker.io/v1/".to_owned(),
+            host => host.to_owned(),
+        }
+    }
+
+    /// Its key in the docker config of podman, skopeo and their kin, which compare by whole segments (containers-auth.json(5)).
+    pub fn podman_key(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;

@@ -7,6 +7,7 @@ mod namespaces;
 mod on_node;
 mod owners;
 mod policies;
+mod pull_secrets;
 mod registries;
 mod rendered;
 mod webhooks;

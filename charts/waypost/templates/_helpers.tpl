@@ -84,6 +84,7 @@ pushes:
   route: {{ .Values.pushes.route }}
 pull:
   policy: {{ .Values.inject.pullPolicy }}
+  secret: {{ .Values.pull.secret }}
   secrets: {{ .Values.inject.pullSecrets | toJson }}
 opt_out:
   allowed: {{ .Values.optOut.allowed }}

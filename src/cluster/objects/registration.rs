@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{MANAGER, ObjectError, within};
+use crate::policy::LabelSelector;
 
 /// The webhooks of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,28 @@ pub async fn registration(client: Client, name: &str) -> Result<Option<Registrat
     Ok(found.map(|object| Registration {
         webhooks: object.webhooks.unwrap_or_default().into_iter().map(webhook).collect(),
     }))
+}
+
+/// The namespaces that it is asked about, as the selectors of the configuration's webhooks say it, if there is one. It takes the right to
+/// get it.
+///
+/// # Errors
+///
+/// When the API server does not say, or says what is no selector.
+pub async fn served(client: Client, name: &str) -> Result<Option<Vec<LabelSelector>>, ObjectError> {
+    let api: Api<Object> = Api::all(client);
+    let Some(object) = within(&what(name), "get", api.get_opt(name)).await? else {
+        return Ok(None);
+    };
+    let webhooks = object.webhooks.unwrap_or_default();
+    let selectors = webhooks.into_iter().map(|webhook| match webhook.namespace_selector {
+        None => Ok(LabelSelector::default()),
+        // The same, as JSON has it.
+        Some(selector) => serde_json::to_value(selector)
+            .and_then(serde_json::from_value)
+            .map_err(|error| ObjectError::Failed(format!("{}: its namespaceSelector: {error}", what(name)))),
+    });
+    selectors.collect::<Result<Vec<_>, _>>().map(Some)
 }
 
 /// Makes the API server trust this bundle, PEM, for each of its webhooks. It takes the right to patch it.

@@ -79,6 +79,13 @@ impl Kubernetes {
         self.send("PATCH", path, "application/merge-patch+json", Some(patch))
     }
 
+    /// Server-side apply, forced.
+    pub(crate) fn apply(&self, path: &str, object: &Value) -> Result<Value, Refused> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}fieldManager=test&force=true");
+        self.send("PATCH", &path, "application/apply-patch+yaml", Some(object))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Value, Refused> {
         self.send("DELETE", path, "application/json", None)
     }

@@ -1,0 +1,223 @@
+//! The pull credentials of one machine's store, as programs on that machine read them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use zeroize::Zeroizing;
+
+use super::logins;
+use crate::{
+    config::{self, StoreKind},
+    registry::{Login, Registry, credential},
+    store::{Embedded, Store},
+};
+
+/// Whose docker config it is: they differ in the names of the entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerConfigFor {
+    /// `docker`, `nerdctl`, `crane` and others that know hosts alone.
+    Docker,
+    /// `podman`, `skopeo`, `buildah`.
+    Podman,
+    /// The kubelet of a node.
+    Kubelet,
+}
+
+/// What was asked for.
+pub struct DockerConfig {
+    /// It has passwords in it.
+    pub json: Zeroizing<Vec<u8>>,
+    /// What is not in it, and why.
+    pub remarks: Vec<String>,
+}
+
+/// The pull credentials of these registries, or of all where none is named.
+///
+/// # Errors
+///
+/// When the store cannot be read, a registry is not there or has no credential, or nothing is left to be said.
+pub async fn docker_config(
+    store: config::Store,
+    registries: &[String],
+    whose: DockerConfigFor,
+) -> anyhow::Result<DockerConfig> {
+    let config::Store { kind, path } = store;
+    ensure!(
+        kind == StoreKind::Embedded,
+        "credentials of the store `kubernetes` are in the cluster, as Secrets of Waypost's namespace: this is for the store of one machine"
+    );
+    ensure!(
+        path.exists(),
+        "there is no store `{}`: `waypost serve` makes one, and registries come into it by its REST API",
+        path.display()
+    );
+    let store = tokio::task::spawn_blocking(move || Embedded::open(&path))
+        .await
+        .context("the store cannot be opened")?
+        .map_err(|error| match error {
+            error @ crate::store::embedded::OpenError::InUse(_) => anyhow::anyhow!(
+                "{error}\nhint: `waypost serve` gives credentials to nobody while it runs, this command included: stop it for a moment"
+            ),
+            error => error.into(),
+        })?;
+    let all = store.list().await?;
+    for id in registries {
+        ensure!(
+            all.iter().any(|stored| stored.id == *id),
+            "there is no registry `{id}`: those there are: {}",
+            all.iter().map(|stored| &*stored.id).collect::<Vec<_>>().join(", ")
+        );
+    }
+    let mut remarks = Vec::new();
+    let mut logins: BTreeMap<String, (Registry, Login)> = BTreeMap::new();
+    for stored in all
+        .iter()
+        .filter(|stored| registries.is_empty() || registries.contains(&stored.id))
+    {
+        let id = &stored.id;
+        let asked = registries.contains(id);
+        let Some(pull) = store.credentials(id).await?.pull else {
+            ensure!(
+                !asked,
+                "the registry `{id}` has no pull credential: anybody may pull from it, or nobody can"
+            );
+            continue;
+        };
+        let registry = match Registry::parse(id, &stored.spec) {
+            Ok(registry) => registry,
+            Err(_) if !asked => {
+                remarks.push(format!("the registry {id} is left out: it is not understood"));
+                continue;
+            }
+            Err(_) => bail!("the registry `{id}` is not understood: register it again"),
+        };
+        let login = match logins::login(&pull).await {
+            Ok(login) => login,
+            Err(why) if !asked => {
+                remarks.push(format!("the registry {id} is left out: {why}"));
+                continue;
+            }
+            Err(why) => bail!("the registry `{id}`: {why}"),
+        };
+        let key = match whose {
+            DockerConfigFor::Docker => registry.address.docker_key(),
+            DockerConfigFor::Podman => registry.address.podman_key(),
+            DockerConfigFor::Kubelet => registry.address.kubelet_key(),
+        };
+        match logins.get(&key) {
+            // The whole of a host, or else the smaller id, which came first.
+            Some((first, _)) if !registry.address.organization.is_empty() || first.address == registry.address => {
+                remarks.push(format!(
+                    "the registry {id} is left out: {} has the entry for {key}, and there can be only one",
+                    first.id
+                ));
+            }
+            Some((first, _)) => {
+                remarks.push(format!(
+                    "the registry {} is left out: {id} has the entry for {key}, and there can be only one",
+                    first.id
+                ));
+                logins.insert(key, (registry, login));
+            }
+            None => {
+                logins.insert(key, (registry, login));
+            }
+        }
+    }
+    Ok(DockerConfig {
+        json: credential::docker_config(logins.iter().map(|(key, (_, login))| (key.clone(), login))),
+        remarks,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        registry::{Credential, Password},
+        store::{Change, Draft},
+    };
+
+    #[tokio::test]
+    async fn each_program_finds_the_entries_by_its_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("waypost.redb");
+        let config = || config::Store {
+            kind: StoreKind::Embedded,
+            path: path.clone(),
+        };
+        let error = docker_config(config(), &[], DockerConfigFor::Docker)
+            .await
+            .err()
+            .unwrap();
+        assert!(error.to_string().starts_with("there is no store"), "{error}");
+        assert!(!path.exists());
+
+        let store = Embedded::open(&path).unwrap();
+        for (id, url, password) in [
+            ("a-team", Some("r.io/team"), Some("p-team")),
+            ("b-all", Some("r.io"), Some("p-all")),
+            ("c-hub", None, Some("p-hub")),
+            ("d-anonymous", Some("s.io"), None),
+        ] {
+            let pull = password.map_or(Change::Keep, |password| {
+                Change::Set(Credential::Login(Login {
+                    username: "u".to_owned(),
+                    password: Password::new(password.to_owned()),
+                }))
+            });
+            let spec = serde_json::from_value(json!({ "url": url })).unwrap();
+            let push = Change::Keep;
+            store.create(id, Draft { spec, pull, push }).await.unwrap();
+        }
+        let error = docker_config(config(), &[], DockerConfigFor::Docker)
+            .await
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("stop it for a moment"), "{error}");
+        drop(store);
+
+        for (whose, expected, remarks) in [
+            (
+                DockerConfigFor::Docker,
+                json!({"r.io": "p-all", "https://index.docker.io/v1/": "p-hub"}),
+                1,
+            ),
+            (
+                DockerConfigFor::Podman,
+                json!({"r.io": "p-all", "r.io/team": "p-team", "docker.io": "p-hub"}),
+                0,
+            ),
+            (
+                DockerConfigFor::Kubelet,
+                json!({"r.io": "p-all", "r.io/team/": "p-team", "index.docker.io": "p-hub"}),
+                0,
+            ),
+        ] {
+            let made = docker_config(config(), &[], whose).await.unwrap();
+            let json: Value = serde_json::from_slice(&made.json).unwrap();
+            let auths = json["auths"].as_object().unwrap().iter();
+            let passwords: Value = auths
+                .map(|(key, entry)| (key.clone(), entry["password"].clone()))
+                .collect();
+            assert_eq!(passwords, expected, "{whose:?}");
+            assert_eq!(made.remarks.len(), remarks, "{:?}", made.remarks);
+        }
+        let one = docker_config(config(), &["a-team".to_owned()], DockerConfigFor::Docker)
+            .await
+            .unwrap();
+        assert!(String::from_utf8_lossy(&one.json).contains("p-team"));
+        for (id, complaint) in [
+            ("nope", "there is no registry `nope`"),
+            ("d-anonymous", "has no pull credential"),
+        ] {
+            let error = docker_config(config(), &[id.to_owned()], DockerConfigFor::Docker)
+                .await
+                .err()
+                .unwrap();
+            assert!(error.to_string().contains(complaint), "{error}");
+        }
+    }
+}
