@@ -11,6 +11,7 @@ pub mod challenge;
 mod exchange;
 mod fault;
 mod guard;
+mod manifest;
 
 mod probe;
 mod realm;
@@ -29,6 +30,7 @@ use crate::registry::{Endpoint, Registry, Scheme};
 
 pub use self::{
     fault::{Fault, TlsFault},
+    manifest::Head,
     probe::{CanPush, Ping, SignIn},
     roots::{BundleError, Roots},
 };

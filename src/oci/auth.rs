@@ -90,6 +90,7 @@ impl Remote {
         &self,
         method: Method,
         uri: Uri,
+        headers: &HeaderMap,
         scope: Option<&str>,
         login: Option<&Login>,
     ) -> Result<Answer, Denied> {
@@ -99,12 +100,14 @@ impl Remote {
                 Some(known) => self.authorization(known, scope, login, attempt > 0).await?,
                 None => None,
             };
-            let question = Question::new(method.clone(), uri.clone(), authorization.as_ref());
+            let mut question = Question::new(method.clone(), uri.clone(), authorization.as_ref());
+            question.headers = headers.clone();
             let answer = self.http.ask(question).await?;
             if answer.status() != StatusCode::UNAUTHORIZED || attempt == 2 || !answer.first_hand {
                 return Ok(answer);
             }
-            // The first time nothing was known, or what was is not so any more; the second time the credential is not taken.
+            // The first time nothing was known, or what was is not so any more: the token may have been withdrawn. The second time the
+            // credential is not taken.
             let wanted = Known::of(&answer)?;
             if attempt > 0 && known.as_ref() == Some(&wanted) {
                 return Ok(answer);
@@ -143,7 +146,8 @@ impl Remote {
         }
         let issued = self.issue(realm, &uri, login).await?;
         let authorization = issued.authorization().ok_or_else(|| no_token(realm))?;
-        self.tokens.keep(key, authorization.clone(), issued.lasts, Instant::now());
+        self.tokens
+            .keep(key, authorization.clone(), issued.lasts, Instant::now());
         Ok(Some(authorization))
     }
 
@@ -170,7 +174,9 @@ impl Remote {
             host: host_of(realm),
             what: what.to_owned(),
         };
-        let uri = uri.parse().map_err(|_| tokens("nothing can be asked: the address is too long"))?;
+        let uri = uri
+            .parse()
+            .map_err(|_| tokens("nothing can be asked: the address is too long"))?;
         let authorization = login.map(basic);
         let mut question = Question::new(Method::GET, uri, authorization.as_ref());
         // What is issued elsewhere, without the credential, would be a token for anybody.
@@ -265,7 +271,11 @@ mod tests {
             bearer("https://r.io/t", Some("s"))
         );
         assert_eq!(best(r#"Bearer realm="https://r.io/t""#), bearer("https://r.io/t", None));
-        for header in [r#"Bearer realm="/token", Basic realm="x""#, "basic", r#"BASIC realm="""#] {
+        for header in [
+            r#"Bearer realm="/token", Basic realm="x""#,
+            "basic",
+            r#"BASIC realm="""#,
+        ] {
             assert_eq!(best(header), Ok(Known::Basic), "{header}");
         }
         for (header, schemes) in [
@@ -283,7 +293,11 @@ mod tests {
         let ask = |realm: &str, service, scope| question(&realm.parse().unwrap(), service, scope);
         assert_eq!(ask("https://r.io/t", None, None), "https://r.io/t");
         assert_eq!(
-            ask("https://r.io/t?a=b", Some("My registry&x"), Some("repository:o/x:pull,push")),
+            ask(
+                "https://r.io/t?a=b",
+                Some("My registry&x"),
+                Some("repository:o/x:pull,push")
+            ),
             "https://r.io/t?a=b&service=My%20registry%26x&scope=repository:o/x:pull,push"
         );
     }

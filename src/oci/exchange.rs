@@ -231,7 +231,9 @@ pub(super) fn resolve(from: &Uri, reference: &str) -> Option<Uri> {
         Uri::from_parts(parts).ok()?
     };
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    let plain = uri
+        .authority()
+        .is_some_and(|authority| !authority.as_str().contains('@'));
     (known && plain).then_some(uri)
 }
 

@@ -60,9 +60,7 @@ pub enum Fault {
         host: String,
     },
     /// It speaks something else.
-    #[error(
-        "what {host} answers is not HTTP: where it is reached by TLS, write https:// or leave `plainHttp` out"
-    )]
+    #[error("what {host} answers is not HTTP: where it is reached by TLS, write https:// or leave `plainHttp` out")]
     NotHttp {
         /// Host and port.
         host: String,
@@ -149,7 +147,9 @@ pub enum TlsFault {
     #[error("its certificate is not valid yet: the clock of this machine, or of the one that made it, is wrong")]
     NotYetValid,
     /// It is for another.
-    #[error("its certificate is for other names: reach it by a name that its certificate has, or have one made that has this name")]
+    #[error(
+        "its certificate is for other names: reach it by a name that its certificate has, or have one made that has this name"
+    )]
     OtherName,
     /// It is an authority's own.
     #[error(
@@ -234,7 +234,11 @@ impl Fault {
             // Its source is that of what is in it, which would be passed over.
             next = io.get_ref().map(|inner| inner as &(dyn Error + 'static));
         }
-        if closed { Self::Closed { host } } else { Self::NoRoute { host } }
+        if closed {
+            Self::Closed { host }
+        } else {
+            Self::NoRoute { host }
+        }
     }
 }
 
@@ -250,9 +254,9 @@ impl TlsFault {
                 other => Self::Certificate(other.to_string()),
             },
             rustls::Error::InvalidMessage(_) => Self::PlainHttp,
-            rustls::Error::AlertReceived(
-                AlertDescription::CertificateRequired | AlertDescription::BadCertificate,
-            ) => Self::ClientCertificate,
+            rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::BadCertificate) => {
+                Self::ClientCertificate
+            }
             other => Self::Handshake(other.to_string()),
         }
     }

@@ -173,7 +173,9 @@ impl Remote {
             }
         };
         if self.docker_hub {
-            return Ok(CanPush::Unknown("its token does not say so, and nothing is tried on Docker Hub"));
+            return Ok(CanPush::Unknown(
+                "its token does not say so, and nothing is tried on Docker Hub",
+            ));
         }
         self.try_upload(&name, &authorization).await
     }
@@ -181,18 +183,26 @@ impl Remote {
     /// Begins an upload, and cancels it.
     async fn try_upload(&self, name: &str, authorization: &HeaderValue) -> Result<CanPush, Fault> {
         let nothing = (CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let mut question = Question::new(Method::POST, self.at(&format!("/v2/{name}/blobs/uploads/")), Some(authorization));
+        let mut question = Question::new(
+            Method::POST,
+            self.at(&format!("/v2/{name}/blobs/uploads/")),
+            Some(authorization),
+        );
         question.headers.extend([nothing]);
         let answer = self.http.ask(question).await?;
         let status = answer.status();
-        let upload = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let upload = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|location| location.to_str().ok());
         let upload = upload.and_then(|location| resolve(&self.base, location));
-        let limited = matches!(self.judge_status(&answer), Ok(Some(Ping::Limited(_))));
+        let limited = matches!(judge_status(&answer), Ok(Some(Ping::Limited(_))));
         answer.finish().await;
         match status {
             StatusCode::ACCEPTED | StatusCode::CREATED => {
                 // Behind the same door only: what is elsewhere is left to expire, as every upload does.
-                let same = |upload: &Uri| upload.authority() == self.base.authority() && upload.scheme() == self.base.scheme();
+                let same =
+                    |upload: &Uri| upload.authority() == self.base.authority() && upload.scheme() == self.base.scheme();
                 if let Some(upload) = upload.filter(same) {
                     let question = Question::new(Method::DELETE, upload, Some(authorization));
                     if let Ok(answer) = self.http.ask(question).await {
@@ -226,7 +236,7 @@ impl Remote {
     }
 
     /// A path of the registry; the root of it where the text is no path.
-    fn at(&self, path: &str) -> Uri {
+    pub(super) fn at(&self, path: &str) -> Uri {
         let mut parts = self.base.clone().into_parts();
         if let Ok(path) = path.parse() {
             parts.path_and_query = Some(path);
@@ -240,7 +250,7 @@ impl Remote {
             host: answer.host.clone(),
             what,
         };
-        if let Some(ping) = self.judge_status(answer)? {
+        if let Some(ping) = judge_status(answer)? {
             return Ok(ping);
         }
         let status = answer.status();
@@ -260,20 +270,21 @@ impl Remote {
             status => Err(not(format!("it answers with {status}"))),
         }
     }
+}
 
-    fn judge_status(&self, answer: &Answer) -> Result<Option<Ping>, Fault> {
-        let status = answer.status();
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return Ok(Some(Ping::Limited(retry_after(answer.headers(), Timestamp::now()))));
-        }
-        if status.is_server_error() {
-            return Err(Fault::Server {
-                host: answer.host.clone(),
-                status,
-            });
-        }
-        Ok(None)
+/// What is said to whoever asks, whatever it asks for.
+pub(super) fn judge_status(answer: &Answer) -> Result<Option<Ping>, Fault> {
+    let status = answer.status();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Ok(Some(Ping::Limited(retry_after(answer.headers(), Timestamp::now()))));
     }
+    if status.is_server_error() {
+        return Err(Fault::Server {
+            host: answer.host.clone(),
+            status,
+        });
+    }
+    Ok(None)
 }
 
 const PROBE: &str = "waypost-probe";

@@ -53,7 +53,10 @@ impl Realms {
             return Allowed::Nothing;
         };
         // Somebody who writes `https://registry@elsewhere/` wants to look like somebody else.
-        if realm.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        if realm
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
             return Allowed::Nothing;
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
@@ -128,7 +131,11 @@ mod tests {
             (&inside, "http://r.io/service/token", Anonymous),
             (&gitlab, "https://gitlab.corp.io/jwt/auth", Credential),
             (&gitlab, "http://gitlab.corp.io/jwt/auth", Nothing),
-            (&realms(Some("[::1]:5000"), None, &[]), "https://[::1]/token", Credential),
+            (
+                &realms(Some("[::1]:5000"), None, &[]),
+                "https://[::1]/token",
+                Credential,
+            ),
         ] {
             assert_eq!(realms.allows(&realm.parse().unwrap()), expected, "{realm} {realms:?}");
         }

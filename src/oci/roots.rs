@@ -19,7 +19,9 @@ pub struct Roots {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// It is not what a PEM file is.
-    #[error("the CA bundle cannot be read: {0}; it is the text of a PEM file, in which each certificate begins with -----BEGIN CERTIFICATE-----")]
+    #[error(
+        "the CA bundle cannot be read: {0}; it is the text of a PEM file, in which each certificate begins with -----BEGIN CERTIFICATE-----"
+    )]
     Malformed(String),
     /// One of its certificates is none.
     #[error("certificate {number} of the CA bundle cannot be used: {why}")]
@@ -30,7 +32,9 @@ pub enum BundleError {
         why: String,
     },
     /// There is none.
-    #[error("there is no certificate in the CA bundle: it is the text of a PEM file, in which each begins with -----BEGIN CERTIFICATE-----")]
+    #[error(
+        "there is no certificate in the CA bundle: it is the text of a PEM file, in which each begins with -----BEGIN CERTIFICATE-----"
+    )]
     Empty,
     /// The host of the endpoint is none that a URL can have.
     #[error("no URL can be made of the host `{0}`")]
@@ -118,7 +122,11 @@ mod tests {
         let cut = &good[..good.len() - 10];
         assert!(matches!(bad(cut), BundleError::Malformed(_)), "{:?}", bad(cut));
         let nonsense = format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-        assert!(matches!(bad(&nonsense), BundleError::Unusable { number: 2, .. }), "{}", bad(&nonsense));
+        assert!(
+            matches!(bad(&nonsense), BundleError::Unusable { number: 2, .. }),
+            "{}",
+            bad(&nonsense)
+        );
     }
 
     #[test]

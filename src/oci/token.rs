@@ -178,9 +178,15 @@ mod tests {
     #[test]
     fn a_token_is_read_whatever_its_issuer_calls_it() {
         for (json, expected) in [
-            (r#"{"token": "a", "expires_in": 300, "issued_at": "x"}"#, Some(("a", 300.0))),
+            (
+                r#"{"token": "a", "expires_in": 300, "issued_at": "x"}"#,
+                Some(("a", 300.0)),
+            ),
             (r#"{"access_token": "a"}"#, Some(("a", 60.0))),
-            (r#"{"token": "", "access_token": "a", "expires_in": 1.5}"#, Some(("a", 1.5))),
+            (
+                r#"{"token": "", "access_token": "a", "expires_in": 1.5}"#,
+                Some(("a", 1.5)),
+            ),
             (r#"{"token": "a", "expires_in": -5}"#, Some(("a", 0.0))),
             (r#"{"token": "a", "expires_in": 1e300}"#, Some(("a", 0.0))),
             (r#"{"token": ""}"#, None),
@@ -204,10 +210,22 @@ mod tests {
             .map(|granted| (granted.pull, granted.push))
         };
         for (payload, expected) in [
-            (r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["pull", "push"]}]}"#, Some((true, true))),
-            (r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["pull"]}]}"#, Some((true, false))),
-            (r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["*"]}]}"#, Some((true, true))),
-            (r#"{"access": [{"type": "repository", "name": "o/y", "actions": ["*"]}]}"#, Some((false, false))),
+            (
+                r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["pull", "push"]}]}"#,
+                Some((true, true)),
+            ),
+            (
+                r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["pull"]}]}"#,
+                Some((true, false)),
+            ),
+            (
+                r#"{"access": [{"type": "repository", "name": "o/x", "actions": ["*"]}]}"#,
+                Some((true, true)),
+            ),
+            (
+                r#"{"access": [{"type": "repository", "name": "o/y", "actions": ["*"]}]}"#,
+                Some((false, false)),
+            ),
             (r#"{"access": []}"#, Some((false, false))),
             (r#"{"sub": "u"}"#, None),
             ("no json", None),
@@ -232,7 +250,10 @@ mod tests {
         let (tokens, now) = (Tokens::default(), Instant::now());
         let value = HeaderValue::from_static("x");
         tokens.keep(key(Some(1)), value.clone(), Duration::from_secs(60), now);
-        assert_eq!(tokens.find(&key(Some(1)), now + Duration::from_secs(49)), Some(value.clone()));
+        assert_eq!(
+            tokens.find(&key(Some(1)), now + Duration::from_secs(49)),
+            Some(value.clone())
+        );
         assert_eq!(tokens.find(&key(Some(1)), now + Duration::from_secs(50)), None);
         assert_eq!(tokens.find(&key(Some(2)), now), None);
         assert_eq!(tokens.find(&key(None), now), None);
