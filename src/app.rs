@@ -10,6 +10,7 @@ mod events;
 mod namespaces;
 mod policies;
 mod ports;
+mod probes;
 mod registries;
 mod reload;
 mod reviews;
@@ -24,6 +25,7 @@ pub use self::{
     controller::controller,
     current::Current,
     events::Events,
+    probes::{Down, Probes, Resolve},
     reviews::Reviews,
     serving::{serve, webhook},
 };

@@ -7,6 +7,7 @@ mod api;
 mod controller;
 mod images;
 mod process;
+mod registries;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 use process::Process;
+pub use registries::RegistryMetrics;
 
 use crate::admission::ReviewOutcome as Outcome;
 use crate::review::Operation;
@@ -32,6 +34,7 @@ pub struct Metrics {
     certificate_expiry: IntGauge,
     events: [IntCounter; EventResult::ALL.len()],
     api_requests: IntCounterVec,
+    registries: RegistryMetrics,
     process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
@@ -105,6 +108,7 @@ impl Metrics {
                 ),
             ),
             api_requests: api::requests(&registry),
+            registries: RegistryMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -152,6 +156,11 @@ impl Metrics {
     pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
         let labels = [route, method, &status.to_string()];
         self.api_requests.with_label_values(&labels).inc();
+    }
+
+    /// Those of registries.
+    pub fn registries(&self) -> RegistryMetrics {
+        self.registries.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::{api, process::Process, register};
+use super::{RegistryMetrics, api, process::Process, register};
 
 /// Every metric of the controller, in a registry of its own: it answers no reviews.
 pub struct ControllerMetrics {
@@ -10,6 +10,7 @@ pub struct ControllerMetrics {
     leader: IntGauge,
     made: IntCounterVec,
     api_requests: IntCounterVec,
+    registries: RegistryMetrics,
     process: Process,
 }
 
@@ -40,6 +41,7 @@ impl ControllerMetrics {
             ),
             made,
             api_requests: api::requests(&registry),
+            registries: RegistryMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -64,6 +66,11 @@ impl ControllerMetrics {
     pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
         let labels = [route, method, &status.to_string()];
         self.api_requests.with_label_values(&labels).inc();
+    }
+
+    /// Those of registries.
+    pub fn registries(&self) -> RegistryMetrics {
+        self.registries.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

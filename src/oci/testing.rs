@@ -15,7 +15,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{
@@ -28,6 +28,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     /// Method, path with its query, and the `Authorization` that came along.
     asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    came: Arc<Notify>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -60,13 +61,15 @@ impl Served {
     /// On a port that is there already.
     pub(crate) fn on(listener: TcpListener, router: Router, acceptor: Option<TlsAcceptor>) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let came = Arc::new(Notify::new());
         let router = {
-            let asked = asked.clone();
+            let (asked, came) = (asked.clone(), came.clone());
             router.layer(axum::middleware::from_fn(move |request: Request, next: Next| {
                 let what = format!("{} {}", request.method(), request.uri());
                 let header = request.headers().get(AUTHORIZATION);
                 let header = header.map(|value| value.to_str().unwrap().to_owned());
                 asked.lock().unwrap().push((what, header));
+                came.notify_one();
                 next.run(request)
             }))
         };
@@ -96,6 +99,7 @@ impl Served {
         Self {
             address,
             asked,
+            came,
             connections,
             task,
         }
@@ -103,6 +107,20 @@ impl Served {
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Closes the port and every connection.
+    pub(crate) async fn stop(mut self) {
+        self.task.abort();
+        // The port is free once the task is gone.
+        let _ = (&mut self.task).await;
+    }
+
+    /// Resolves when so many requests have come that nobody looked at yet.
+    pub(crate) async fn until_asked(&self, count: usize) {
+        while self.asked.lock().unwrap().len() < count {
+            self.came.notified().await;
+        }
     }
 
     /// How many connections were made to it.
