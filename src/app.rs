@@ -25,7 +25,7 @@ pub use self::{
     controller::controller,
     current::Current,
     events::Events,
-    probes::{Down, Probes, Resolve},
+    probes::{Down, Probes},
     reviews::Reviews,
     serving::{serve, webhook},
 };

@@ -17,12 +17,8 @@ use tokio::{
 use crate::{
     metrics::RegistryMetrics,
     oci::Client,
-    registry::{Credential, Login},
     store::{Store, Stored},
 };
-
-/// From a credential to what is sent. It may read a file, and says in words why it could not.
-pub type Resolve = Arc<dyn Fn(&Credential) -> Result<Login, String> + Send + Sync>;
 
 /// The ids of the registries that are down.
 pub type Down = Arc<BTreeSet<String>>;
@@ -36,7 +32,6 @@ pub struct Probes {
 struct Shared {
     store: Arc<dyn Store>,
     client: Client,
-    resolve: Resolve,
     /// How often a registry is asked that is fine; zero: none ever is.
     every: Duration,
     metrics: RegistryMetrics,
@@ -52,18 +47,11 @@ struct Kept {
 
 impl Probes {
     /// Has asked nobody yet.
-    pub fn new(
-        store: Arc<dyn Store>,
-        client: Client,
-        resolve: Resolve,
-        every: Duration,
-        metrics: RegistryMetrics,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, client: Client, every: Duration, metrics: RegistryMetrics) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 client,
-                resolve,
                 every,
                 metrics,
                 down: watch::Sender::default(),

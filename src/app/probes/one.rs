@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{Shared, findings::Finding};
 use crate::{
+    credentials,
     oci::{Fault, Ping, Remote, SignIn},
     registry::{
         Condition, ConditionKind, Login, Registry, Status,
@@ -293,15 +294,15 @@ impl One {
         if stored.pull.is_none() {
             return Ok(None);
         }
-        let credentials = self.shared.store.credentials(&self.id).await;
-        let Some(credential) = credentials.map_err(|error| Finding::not_kept(&error))?.pull else {
+        let kept = self.shared.store.credentials(&self.id).await;
+        let Some(credential) = kept.map_err(|error| Finding::not_kept(&error))?.pull else {
             return Ok(None);
         };
-        let resolve = self.shared.resolve.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&credential)).await;
+        // It may be a file.
+        let resolved = tokio::task::spawn_blocking(move || credentials::login(&credential)).await;
         match resolved {
             Ok(Ok(login)) => Ok(Some(login)),
-            Ok(Err(why)) => Err(Finding::not_resolved(&why)),
+            Ok(Err(error)) => Err(Finding::not_resolved(&error.to_string())),
             Err(_) => Err(Finding::not_resolved("this process is about to end")),
         }
     }

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     metrics::Metrics,
     oci::{Roots, testing::Served},
-    registry::{Condition, ConditionKind, Password, RegistrySpec, Status},
+    registry::{Condition, ConditionKind, Credential, Login, Password, RegistrySpec, Status},
     store::{Change, Draft, embedded::Embedded},
 };
 
@@ -32,12 +32,8 @@ impl Asking {
 
     fn of(store: Embedded, every: Duration) -> Self {
         let metrics = Metrics::new();
-        let resolve: Resolve = Arc::new(|credential| match credential {
-            Credential::Login(login) => Ok(login.clone()),
-            other => Err(format!("{other:?} is not there")),
-        });
         let client = Client::new(Roots::none());
-        let probes = Probes::new(Arc::new(store.clone()), client, resolve, every, metrics.registries());
+        let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.registries());
         Self {
             store,
             metrics,
@@ -206,11 +202,11 @@ async fn what_is_said_is_written_once_and_a_change_of_the_credential_is_followed
     asking.until("corp", PullCredentialCanPush, False, "Anonymous").await;
     let missing = Change::Set(Credential::Environment {
         username: "u".to_owned(),
-        variable: "NONE".to_owned(),
+        variable: "WAYPOST_TEST_NONE".to_owned(),
     });
     asking.store.replace("corp", draft(missing), None).await.unwrap();
     let message = asking.until("corp", Authenticated, False, "CredentialUnreadable").await;
-    assert!(message.contains("NONE"), "{message}");
+    assert!(message.contains("WAYPOST_TEST_NONE"), "{message}");
 }
 
 #[tokio::test]
