@@ -31,7 +31,7 @@ impl Run {
         let ended = began + seconds(took);
         let step = self.health.saw(began, ended, seen, jitter);
         assert!(step.next >= ended, "{step:?} is before {ended:?}");
-        assert_eq!(step.changed.is_some_and(|up| up != self.health.is_up()), false);
+        assert!(step.changed.is_none_or(|up| up == self.health.is_up()));
         self.began.push(began.as_secs_f64());
         if let Some(up) = step.changed {
             self.changes.push((ended.as_secs_f64(), up));
