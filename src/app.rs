@@ -13,6 +13,7 @@ mod logins;
 mod namespaces;
 mod policies;
 mod ports;
+mod probes;
 mod pull_secrets;
 mod registries;
 mod reload;
@@ -30,6 +31,7 @@ pub use self::{
     current::Current,
     docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
+    probes::{Down, Probes},
     pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},

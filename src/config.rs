@@ -129,6 +129,8 @@ pub struct Store {
 pub struct Registries {
     /// The directory of the objects that the controller makes.
     pub dir: Option<PathBuf>,
+    /// How often a registry that is fine is asked whether it answers; zero: none ever is.
+    pub probe: Duration,
 }
 
 /// `pull`

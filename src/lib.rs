@@ -26,6 +26,7 @@
 //! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
 //! | [`credentials`] | credentials that are files or variables, read when they are used | files, the environment |
 //! | [`tokens`] | the tokens of the REST API on one machine | files |
+//! | [`oci`] | registries as a client: probes, sign-in, tokens; where credentials may go | hyper, rustls |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |
 //! | [`watch`] | files and directories whose content has changed | `std`, tokio |
 //! | [`telemetry`] | what the process says about itself: log, panics | stderr |
@@ -65,6 +66,8 @@ pub mod credentials;
 pub mod http;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod oci;
 #[cfg(feature = "server")]
 pub mod policy_source;
 #[cfg(feature = "server")]

@@ -8,6 +8,7 @@ mod controller;
 mod images;
 mod process;
 mod pull_secrets;
+mod registries;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 use process::Process;
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
+pub use registries::RegistryMetrics;
 
 use crate::admission::ReviewOutcome as Outcome;
 use crate::review::Operation;
@@ -34,6 +36,7 @@ pub struct Metrics {
     certificate_expiry: IntGauge,
     events: [IntCounter; EventResult::ALL.len()],
     api_requests: IntCounterVec,
+    registries: RegistryMetrics,
     process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
@@ -107,6 +110,7 @@ impl Metrics {
                 ),
             ),
             api_requests: api::requests(&registry),
+            registries: RegistryMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -159,6 +163,11 @@ impl Metrics {
     /// The metrics of pull secrets, where this process keeps them: asked for once.
     pub fn pull_secrets(&self) -> PullSecretMetrics {
         PullSecretMetrics::register(&self.registry)
+    }
+
+    /// Those of registries.
+    pub fn registries(&self) -> RegistryMetrics {
+        self.registries.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

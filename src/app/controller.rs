@@ -43,7 +43,10 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         policies: _,
         pushes: _,
         store: _,
-        registries: config::Registries { dir: registries_dir },
+        registries: config::Registries {
+            dir: registries_dir,
+            probe: _,
+        },
         pull: _,
         opt_out: _,
         cluster: config::Cluster { kubeconfig, namespace },

@@ -79,7 +79,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         policies: _,
         pushes: _,
         store: store_config,
-        registries: config::Registries { dir: _ },
+        registries: config::Registries { dir: _, probe: _ },
         pull: _,
         opt_out: _,
         cluster: config::Cluster { kubeconfig, namespace },

@@ -165,12 +165,16 @@ pub enum StoreKind {
 }
 
 /// Registries that are declared, and how all of them are looked after.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registries {
     /// A directory of `Registry` objects, each `*.yaml` in it one: `controller` makes them in the cluster, keeps them as they are
     /// there, and removes those that are no longer in it. Variable: `WAYPOST_REGISTRIES__DIR`.
     pub dir: Option<String>,
+    /// How often a registry that is fine is asked whether it answers; `0s`: none ever is, and none is taken to be down. Variable:
+    /// `WAYPOST_REGISTRIES__PROBE`.
+    #[schemars(extend("examples" = ["10s"]))]
+    pub probe: String,
 }
 
 /// Pull policy and pull secrets.
@@ -343,6 +347,15 @@ impl Default for Store {
         Self {
             kind: StoreKind::default(),
             path: "data/waypost.redb".to_owned(),
+        }
+    }
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            probe: "10s".to_owned(),
         }
     }
 }

@@ -77,6 +77,12 @@ impl Resolver {
         }
         let store_path = self.path("store.path", store.path);
         let registries_dir = registries.dir.map(|path| self.path("registries.dir", path));
+        let probe = self.duration("registries.probe", &registries.probe);
+        let probe = match probe {
+            Some(probe) if probe.is_zero() => Some(probe),
+            Some(_) => self.at_least("registries.probe", &registries.probe, SHORTEST_PROBE),
+            None => None,
+        };
         if let Some(name) = &api.secret {
             self.object_name(key("server.api.secret"), "a Secret", name);
         }
@@ -121,6 +127,7 @@ impl Resolver {
             },
             registries: Registries {
                 dir: registries_dir.flatten(),
+                probe: probe?,
             },
             pull: Pull {
                 policy: pull.policy,
@@ -343,6 +350,9 @@ fn key(name: &str) -> Path {
 
 /// Within less, an API server that is slow for a moment would cost a controller its Lease. Leases count in whole seconds.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// A registry is somebody else's machine.
+const SHORTEST_PROBE: Duration = Duration::from_secs(1);
 
 /// The kubelet takes up to a minute and a half to bring a renewed certificate to the replicas; less is for tests.
 const SHORTEST_LEAF: Duration = Duration::from_secs(10);

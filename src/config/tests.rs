@@ -69,6 +69,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("store.kind {:?}", store.kind),
         format!("store.path {}", store.path.display()),
         format!("registries.dir {:?}", registries.dir),
+        format!("registries.probe {:?}", registries.probe),
         format!("pull.policy {:?}", pull.policy),
         format!("pull.secret {}", pull.secret),
         format!("pull.secrets {:?}", pull.secrets),
@@ -92,7 +93,7 @@ fn lines(config: &Config) -> Vec<String> {
     ]
 }
 
-const DEFAULTS: [&str; 32] = [
+const DEFAULTS: [&str; 33] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -108,6 +109,7 @@ const DEFAULTS: [&str; 32] = [
     "store.kind Embedded",
     "store.path data/waypost.redb",
     "registries.dir None",
+    "registries.probe 10s",
     "pull.policy Always",
     "pull.secret waypost-pull",
     "pull.secrets []",
@@ -128,7 +130,7 @@ const DEFAULTS: [&str; 32] = [
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 32] = [
+const KEYS: [(&str, &str, &str, &str); 33] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -149,6 +151,7 @@ const KEYS: [(&str, &str, &str, &str); 32] = [
     ("store.kind", "kubernetes", "kubernetes", "Kubernetes"),
     ("store.path", "/s", "/s", "/s"),
     ("registries.dir", "/r", "/r", "Some(\"/r\")"),
+    ("registries.probe", "0s", "0s", "0ns"),
     ("pull.policy", "IfNotPresent", "IfNotPresent", "IfNotPresent"),
     ("pull.secret", "x.y-z", "x.y-z", "x.y-z"),
     ("pull.secrets", "[a, b]", "a, b", "[\"a\", \"b\"]"),

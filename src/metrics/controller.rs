@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::{PullSecretMetrics, api, process::Process, register};
+use super::{PullSecretMetrics, RegistryMetrics, api, process::Process, register};
 
 /// Every metric of the controller, in a registry of its own: it answers no reviews.
 pub struct ControllerMetrics {
@@ -10,6 +10,7 @@ pub struct ControllerMetrics {
     leader: IntGauge,
     made: IntCounterVec,
     api_requests: IntCounterVec,
+    registries: RegistryMetrics,
     process: Process,
 }
 
@@ -40,6 +41,7 @@ impl ControllerMetrics {
             ),
             made,
             api_requests: api::requests(&registry),
+            registries: RegistryMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -69,6 +71,11 @@ impl ControllerMetrics {
     /// The metrics of pull secrets, where this process keeps them: asked for once.
     pub fn pull_secrets(&self) -> PullSecretMetrics {
         PullSecretMetrics::register(&self.registry)
+    }
+
+    /// Those of registries.
+    pub fn registries(&self) -> RegistryMetrics {
+        self.registries.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

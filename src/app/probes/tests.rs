@@ -1,0 +1,312 @@
+use std::sync::Mutex;
+
+use axum::{Router, http::HeaderMap, response::IntoResponse, routing::get};
+use hyper::{
+    StatusCode,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::*;
+use crate::{
+    metrics::Metrics,
+    oci::{Roots, testing::Served},
+    registry::{Condition, ConditionKind, Credential, Login, Password, RegistrySpec, Status},
+    store::{Change, Draft, embedded::Embedded},
+};
+
+const PASSWORD: &str = "hunter2-is-nowhere";
+
+/// A store, whoever asks the registries in it, and everything that they said.
+struct Asking {
+    store: Embedded,
+    metrics: Metrics,
+    down: watch::Receiver<Down>,
+    task: JoinHandle<Infallible>,
+}
+
+impl Asking {
+    fn every(every: Duration) -> Self {
+        Self::of(Embedded::in_memory().unwrap(), every)
+    }
+
+    fn of(store: Embedded, every: Duration) -> Self {
+        let metrics = Metrics::new();
+        let client = Client::new(Roots::none());
+        let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.registries());
+        Self {
+            store,
+            metrics,
+            down: probes.down(),
+            task: tokio::spawn(probes.run()),
+        }
+    }
+
+    async fn add(&self, id: &str, port: u16, pull: Change) {
+        let draft = Draft {
+            spec: spec(port),
+            pull,
+            push: Change::Keep,
+        };
+        self.store.create(id, draft).await.unwrap();
+    }
+
+    /// Waits until a condition is so, and gives back its reason and message.
+    async fn until(&self, id: &str, kind: ConditionKind, status: Status, reason: &str) -> String {
+        let mut registries = self.store.registries();
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let all = registries.borrow_and_update().clone();
+                let conditions = all
+                    .iter()
+                    .find(|stored| stored.id == id)
+                    .map(|stored| &stored.conditions);
+                let found = conditions.and_then(|all| all.iter().find(|condition| condition.kind == kind));
+                if let Some(found) = found
+                    && (found.status, found.reason.as_str()) == (status, reason)
+                {
+                    return found.message.clone();
+                }
+                registries.changed().await.unwrap();
+            }
+        });
+        match waited.await {
+            Ok(message) => message,
+            Err(_) => panic!("{kind:?} is never {status:?} {reason}: {:?}", self.conditions(id)),
+        }
+    }
+
+    fn conditions(&self, id: &str) -> Vec<Condition> {
+        let all = self.store.registries().borrow().clone();
+        let found = all.iter().find(|stored| stored.id == id);
+        found.map(|stored| stored.conditions.clone()).unwrap_or_default()
+    }
+
+    fn up(&self, id: &str) -> Option<bool> {
+        let text = self.metrics.render().unwrap();
+        let series = format!("waypost_registry_up{{registry=\"{id}\"}} ");
+        text.lines().find_map(|line| Some(line.strip_prefix(&series)? == "1"))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.task.abort();
+        // Whatever the test was about: nobody who reads the conditions reads a credential.
+        for stored in self.store.registries().borrow().iter() {
+            let shown = serde_json::to_string(&stored.conditions).unwrap();
+            assert!(
+                !shown.contains(PASSWORD) && !format!("{stored:?}").contains(PASSWORD),
+                "{shown}"
+            );
+        }
+    }
+}
+
+fn spec(port: u16) -> RegistrySpec {
+    RegistrySpec {
+        url: Some(format!("http://localhost:{port}/team")),
+        ..RegistrySpec::default()
+    }
+}
+
+fn login(password: &str) -> Change {
+    Change::Set(Credential::Login(Login {
+        username: "u".to_owned(),
+        password: Password::new(password.to_owned()),
+    }))
+}
+
+/// Wants the password, and lets nobody push.
+fn basic() -> Router {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let wanted = format!("Basic {}", STANDARD.encode(format!("u:{PASSWORD}")));
+    let v2 = move |headers: HeaderMap| async move {
+        if headers.get(AUTHORIZATION).is_some_and(|value| *value == *wanted) {
+            return StatusCode::OK.into_response();
+        }
+        (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Basic realm=\"r\"")]).into_response()
+    };
+    Router::new()
+        .route("/v2/", get(v2))
+        .fallback(async || StatusCode::FORBIDDEN)
+}
+
+use ConditionKind::{Authenticated, LongLived, PullCredentialCanPush, Reachable};
+use Status::{False, True, Unknown};
+
+#[tokio::test]
+async fn a_registry_that_stops_is_down_and_comes_back_and_its_credential_is_tried_again() {
+    let asking = Asking::every(Duration::from_secs(1));
+    let served = Served::plain(basic()).await;
+    let port = served.port();
+    asking.add("corp", port, login(PASSWORD)).await;
+    asking.until("corp", Reachable, True, "Answers").await;
+    asking.until("corp", Authenticated, True, "Accepted").await;
+    asking.until("corp", PullCredentialCanPush, False, "CanOnlyPull").await;
+    asking.until("corp", LongLived, True, "Password").await;
+    assert_eq!(asking.up("corp"), Some(true));
+    assert!(asking.down.borrow().is_empty());
+
+    served.stop().await;
+    let began = tokio::time::Instant::now();
+    let message = asking.until("corp", Reachable, False, "ConnectionRefused").await;
+    assert_eq!(
+        message,
+        format!("nothing listens at localhost:{port}: the connection was refused")
+    );
+    // A second to the next probe, and three more to believe it.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    asking.until("corp", Authenticated, Unknown, "Unreachable").await;
+    assert_eq!(asking.up("corp"), Some(false));
+    assert!(asking.down.borrow().contains("corp"));
+
+    let again = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let _again = Served::on(again, basic(), None);
+    asking.until("corp", Reachable, True, "Answers").await;
+    asking.until("corp", Authenticated, True, "Accepted").await;
+    assert_eq!(asking.up("corp"), Some(true));
+    assert!(asking.down.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_is_written_once_and_a_change_of_the_credential_is_followed() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let served = Served::plain(basic()).await;
+    asking.add("corp", served.port(), login("wrong")).await;
+    asking.until("corp", Authenticated, False, "Rejected").await;
+    asking
+        .until("corp", PullCredentialCanPush, Unknown, "CredentialRejected")
+        .await;
+    // Twenty probes later nothing else was written, and the wrong password was shown once.
+    let writes = asking.store.registries();
+    served.until_asked(20).await;
+    assert!(!writes.has_changed().unwrap());
+    let shown = served.asked().iter().filter(|(_, header)| header.is_some()).count();
+    assert_eq!(shown, 1);
+
+    let draft = |pull| Draft {
+        spec: spec(served.port()),
+        pull,
+        push: Change::Keep,
+    };
+    asking
+        .store
+        .replace("corp", draft(login(PASSWORD)), None)
+        .await
+        .unwrap();
+    asking.until("corp", Authenticated, True, "Accepted").await;
+    asking.store.replace("corp", draft(Change::Clear), None).await.unwrap();
+    asking.until("corp", Authenticated, False, "CredentialRequired").await;
+    asking.until("corp", LongLived, False, "Anonymous").await;
+    asking.until("corp", PullCredentialCanPush, False, "Anonymous").await;
+    let missing = Change::Set(Credential::Environment {
+        username: "u".to_owned(),
+        variable: "WAYPOST_TEST_NONE".to_owned(),
+    });
+    asking.store.replace("corp", draft(missing), None).await.unwrap();
+    let message = asking.until("corp", Authenticated, False, "CredentialUnreadable").await;
+    assert!(message.contains("WAYPOST_TEST_NONE"), "{message}");
+}
+
+#[tokio::test]
+async fn one_that_is_asked_too_much_is_up_and_one_that_never_answered_is_down() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let busy = Served::plain(Router::new().fallback(async || StatusCode::TOO_MANY_REQUESTS)).await;
+    let broken = Served::plain(Router::new().fallback(async || StatusCode::BAD_GATEWAY)).await;
+    asking.add("busy", busy.port(), login(PASSWORD)).await;
+    asking.add("broken", broken.port(), Change::Keep).await;
+    asking.until("busy", Reachable, True, "RateLimited").await;
+    asking.until("busy", Authenticated, Unknown, "RateLimited").await;
+    asking.until("broken", Reachable, False, "ServerError").await;
+    assert_eq!((asking.up("busy"), asking.up("broken")), (Some(true), Some(false)));
+    assert_eq!(asking.down.borrow().iter().collect::<Vec<_>>(), ["broken"]);
+    assert_eq!(busy.asked().len(), 1, "it was left alone");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_removed_leaves_nothing_and_one_that_moves_begins_anew() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    asking.add("gone", free, Change::Keep).await;
+    asking.add("moves", free, Change::Keep).await;
+    asking.until("gone", Reachable, False, "ConnectionRefused").await;
+    asking.until("moves", Reachable, False, "ConnectionRefused").await;
+    asking.store.delete("gone", None).await.unwrap();
+    let mut down = asking.down.clone();
+    down.wait_for(|down| !down.contains("gone")).await.unwrap();
+    while asking.up("gone").is_some() {
+        tokio::task::yield_now().await;
+    }
+
+    let open = Served::plain(Router::new().fallback(async || StatusCode::OK)).await;
+    let draft = Draft {
+        spec: spec(open.port()),
+        pull: Change::Keep,
+        push: Change::Keep,
+    };
+    asking.store.replace("moves", draft, None).await.unwrap();
+    asking.until("moves", Reachable, True, "Answers").await;
+    asking.until("moves", Authenticated, True, "Anonymous").await;
+    assert!(asking.down.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn who_begins_takes_a_registry_for_down_that_was_and_nobody_is_asked_where_it_is_turned_off() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    asking.add("corp", free, Change::Keep).await;
+    asking.until("corp", Reachable, False, "ConnectionRefused").await;
+
+    // Another process, by the same store.
+    let mut next = Asking::of(asking.store.clone(), Duration::from_millis(50));
+    next.down.wait_for(|down| down.contains("corp")).await.unwrap();
+    drop(next);
+    let store = asking.store.clone();
+    drop(asking);
+
+    let off = Asking::of(store, Duration::ZERO);
+    off.until("corp", Reachable, Unknown, "NotAsked").await;
+    assert_eq!(off.up("corp"), None);
+    assert!(off.down.borrow().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_registries_are_asked_few_at_a_time() {
+    let open = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let (counted, asking) = (open.clone(), Asking::every(Duration::from_secs(600)));
+    let slow = Router::new().fallback(async move || {
+        {
+            let mut counted = counted.lock().unwrap();
+            counted.0 += 1;
+            counted.1 = counted.1.max(counted.0);
+        }
+        // As long as it takes others to come, if they did.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        counted.lock().unwrap().0 -= 1;
+        StatusCode::OK
+    });
+    let served = Served::plain(slow).await;
+    for number in 0..200 {
+        asking.add(&format!("r-{number}"), served.port(), Change::Keep).await;
+    }
+    for number in 0..200 {
+        asking
+            .until(&format!("r-{number}"), Authenticated, True, "Anonymous")
+            .await;
+    }
+    let (_, most) = *open.lock().unwrap();
+    assert!(most <= EXCHANGES, "{most}");
+}

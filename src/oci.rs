@@ -1,0 +1,130 @@
+//! Registries as a client sees them: the OCI distribution API, over HTTP/1.1, with or without TLS.
+//!
+//! A [`Client`] is one for the process: it knows whom everybody trusts and keeps tokens. A [`Remote`] is one registry, with connections of
+//! its own that are kept open. Every exchange has a deadline and every answer that is read a limit.
+//!
+//! A credential goes nowhere but to the registry itself and to [where it is known to issue tokens](realm); it follows no redirect to
+//! another place. Addresses at which a cloud tells its machines their secrets are [never dialled](guard).
+
+mod auth;
+pub mod challenge;
+mod exchange;
+mod fault;
+mod guard;
+mod manifest;
+
+mod probe;
+mod realm;
+mod roots;
+mod token;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hyper::Uri;
+
+use self::{auth::Known, exchange::Http, realm::Realms, token::Tokens};
+use crate::registry::{Endpoint, Registry, Scheme};
+
+pub use self::{
+    fault::{Fault, TlsFault},
+    manifest::Head,
+    probe::{CanPush, Ping, SignIn},
+    roots::{BundleError, Roots},
+};
+
+/// What all registries have in common.
+pub struct Client {
+    roots: Roots,
+    tokens: Arc<Tokens>,
+    /// Tells one credential from another in the cache of tokens, without keeping it there.
+    hasher: RandomState,
+}
+
+/// One registry, reached at its endpoint.
+pub struct Remote {
+    id: Box<str>,
+    endpoint: Endpoint,
+    /// Scheme, host and port, as every request begins.
+    base: Uri,
+    organization: Box<str>,
+    docker_hub: bool,
+    realms: Realms,
+    http: Http,
+    tokens: Arc<Tokens>,
+    hasher: RandomState,
+    /// How it wanted to be asked when it was asked last.
+    known: Mutex<Option<Known>>,
+}
+
+impl Client {
+    /// With these authorities for every registry.
+    pub fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            tokens: Arc::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// A registry. `realms`: hosts besides its own and those that are known to belong to it that its credential may be sent to for tokens.
+    ///
+    /// # Errors
+    ///
+    /// When its CA bundle cannot be used.
+    pub fn registry(&self, registry: &Registry, realms: &[String]) -> Result<Remote, BundleError> {
+        let endpoint = registry.endpoint.clone();
+        let scheme = match endpoint.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let base = Uri::builder()
+            .scheme(scheme)
+            .authority(endpoint.host.as_str())
+            .path_and_query("/")
+            .build()
+            .map_err(|_| BundleError::Host(endpoint.host.to_string()))?;
+        Ok(Remote {
+            id: registry.id.clone(),
+            base,
+            organization: registry.address.organization.clone(),
+            docker_hub: registry.address.is_docker_hub(),
+            realms: Realms::of(&endpoint, &registry.address, realms),
+            http: Http::new(self.roots.config(endpoint.ca_bundle.as_deref())?),
+            endpoint,
+            tokens: self.tokens.clone(),
+            hasher: self.hasher.clone(),
+            known: Mutex::default(),
+        })
+    }
+}
+
+impl Remote {
+    /// Where it is reached.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn known(&self) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    /// Stands for a credential where it is not to be kept.
+    fn whose(&self, login: Option<&crate::registry::Login>) -> Option<u64> {
+        login.map(|login| self.hasher.hash_one((&login.username, login.password.expose())))
+    }
+}
+
+/// What Waypost calls itself.
+const USER_AGENT: &str = concat!("waypost/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! How a registry is asked by somebody: Basic, or a token that is issued for a credential or for anybody.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hyper::{
+    HeaderMap, Method, StatusCode, Uri,
+    header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use jiff::{Timestamp, fmt::rfc2822};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{
+    Remote,
+    challenge::{self, Challenge},
+    exchange::{Answer, Question, host_of},
+    fault::Fault,
+    realm::Allowed,
+    token::{Issued, Key},
+};
+use crate::registry::Login;
+
+/// How a registry wants to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// With the credential itself.
+    Basic,
+    /// With a token.
+    Bearer {
+        /// Where it is issued.
+        realm: Uri,
+        /// What for.
+        service: Option<String>,
+    },
+}
+
+/// Why nobody may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The credential is not taken, or nobody gets in without one.
+    Rejected,
+    /// Not now, and perhaps for how long.
+    Limited(Option<Duration>),
+    /// It did not come to that.
+    Fault(Fault),
+}
+
+impl From<Fault> for Denied {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Known {
+    /// The best of what was offered. `from`: whoever offered it.
+    pub(super) fn of(answer: &Answer) -> Result<Self, Fault> {
+        let headers = answer.headers().get_all(WWW_AUTHENTICATE);
+        Self::best(&challenge::parse(headers.iter().map(HeaderValue::as_bytes)))
+    }
+
+    fn best(challenges: &[Challenge]) -> Result<Self, Fault> {
+        // A token says less to whoever reads it than a password.
+        for challenge in challenges.iter().filter(|challenge| challenge.scheme == "bearer") {
+            let realm = challenge.parameter("realm").and_then(|realm| realm.parse::<Uri>().ok());
+            let Some(realm) = realm.filter(|realm| realm.host().is_some_and(|host| !host.is_empty())) else {
+                continue;
+            };
+            let service = challenge.parameter("service").map(str::to_owned);
+            return Ok(Self::Bearer { realm, service });
+        }
+        if challenges.iter().any(|challenge| challenge.scheme == "basic") {
+            return Ok(Self::Basic);
+        }
+        let mut schemes: Vec<_> = challenges.iter().map(|challenge| challenge.scheme.as_str()).collect();
+        schemes.truncate(3);
+        let schemes = match (schemes.is_empty(), schemes.contains(&"bearer")) {
+            (true, _) => "it names none".to_owned(),
+            (_, true) => "Bearer, without saying where tokens are issued".to_owned(),
+            _ => schemes.join(", "),
+        };
+        Err(Fault::Scheme { schemes })
+    }
+}
+
+impl Remote {
+    /// Asks as whoever the login is for, or as anybody, with what it takes: what is known of how this registry wants to be asked is tried
+    /// first. `scope` is what a token has to be for, where one is needed.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        uri: Uri,
+        headers: &HeaderMap,
+        scope: Option<&str>,
+        login: Option<&Login>,
+    ) -> Result<Answer, Denied> {
+        let mut known = self.known();
+        for attempt in 0.. {
+            let authorization = match &known {
+                Some(known) => self.authorization(known, scope, login, attempt > 0).await?,
+                None => None,
+            };
+            let mut question = Question::new(method.clone(), uri.clone(), authorization.as_ref());
+            question.headers = headers.clone();
+            let answer = self.http.ask(question).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED || attempt == 2 || !answer.first_hand {
+                return Ok(answer);
+            }
+            // The first time nothing was known, or what was is not so any more: the token may have been withdrawn. The second time the
+            // credential is not taken.
+            let wanted = Known::of(&answer)?;
+            if attempt > 0 && known.as_ref() == Some(&wanted) {
+                return Ok(answer);
+            }
+            answer.finish().await;
+            self.remember(wanted.clone());
+            known = Some(wanted);
+        }
+        Err(Denied::Rejected)
+    }
+
+    /// What a request has to carry. None where anybody asks and no token is issued for that.
+    pub(super) async fn authorization(
+        &self,
+        known: &Known,
+        scope: Option<&str>,
+        login: Option<&Login>,
+        fresh: bool,
+    ) -> Result<Option<HeaderValue>, Denied> {
+        let (realm, service) = match (known, login) {
+            (Known::Basic, None) => return Ok(None),
+            (Known::Basic, Some(login)) => return Ok(Some(basic(login))),
+            (Known::Bearer { realm, service }, _) => (realm, service.as_deref()),
+        };
+        let uri = question(realm, service, scope);
+        let key = Key {
+            registry: self.id.clone(),
+            whose: self.whose(login),
+            realm: uri.clone(),
+            scope: scope.unwrap_or_default().to_owned(),
+        };
+        if fresh {
+            self.tokens.forget(&key);
+        } else if let Some(token) = self.tokens.find(&key, Instant::now()) {
+            return Ok(Some(token));
+        }
+        let issued = self.issue(realm, &uri, login).await?;
+        let authorization = issued.authorization().ok_or_else(|| no_token(realm))?;
+        self.tokens
+            .keep(key, authorization.clone(), issued.lasts, Instant::now());
+        Ok(Some(authorization))
+    }
+
+    /// Has a token issued, for a credential or for anybody.
+    pub(super) async fn token(
+        &self,
+        realm: &Uri,
+        service: Option<&str>,
+        scope: Option<&str>,
+        login: Option<&Login>,
+    ) -> Result<Issued, Denied> {
+        self.issue(realm, &question(realm, service, scope), login).await
+    }
+
+    async fn issue(&self, realm: &Uri, uri: &str, login: Option<&Login>) -> Result<Issued, Denied> {
+        let allowed = self.realms.allows(realm);
+        if allowed == Allowed::Nothing || login.is_some() && allowed != Allowed::Credential {
+            let scheme = realm.scheme_str().unwrap_or_default();
+            // Without whatever somebody put before an `@`.
+            let realm = format!("{scheme}://{}", host_of(realm));
+            return Err(Fault::ForeignRealm { realm }.into());
+        }
+        let tokens = |what: &str| Fault::Tokens {
+            host: host_of(realm),
+            what: what.to_owned(),
+        };
+        let uri = uri
+            .parse()
+            .map_err(|_| tokens("nothing can be asked: the address is too long"))?;
+        let authorization = login.map(basic);
+        let mut question = Question::new(Method::GET, uri, authorization.as_ref());
+        // What is issued elsewhere, without the credential, would be a token for anybody.
+        question.follow = false;
+        let answer = self.http.ask(question).await?;
+        let status = answer.status();
+        let denied = match status {
+            StatusCode::OK => {
+                let json = Zeroizing::new(answer.read(LONGEST_TOKEN).await?.to_vec());
+                return Issued::read(&json).ok_or_else(|| no_token(realm));
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Denied::Rejected,
+            StatusCode::TOO_MANY_REQUESTS => Denied::Limited(retry_after(answer.headers(), Timestamp::now())),
+            status if status.is_server_error() => Denied::Fault(Fault::Server {
+                host: host_of(realm),
+                status,
+            }),
+            status => Denied::Fault(tokens(&format!("the answer is {status}"))),
+        };
+        answer.finish().await;
+        Err(denied)
+    }
+}
+
+/// Where a token is asked for: the realm, with what it is to be for.
+fn question(realm: &Uri, service: Option<&str>, scope: Option<&str>) -> String {
+    let mut uri = realm.to_string();
+    for (name, value) in [("service", service), ("scope", scope)] {
+        let Some(value) = value else { continue };
+        uri.push(if uri.contains('?') { '&' } else { '?' });
+        uri.push_str(name);
+        uri.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    uri
+}
+
+/// The header that carries a credential itself.
+pub(super) fn basic(login: &Login) -> HeaderValue {
+    let pair = Zeroizing::new(format!("{}:{}", login.username, login.password.expose()));
+    let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+/// For how long somebody wants to be left alone (RFC 9110, section 10.2.3): seconds, or until when.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+fn no_token(realm: &Uri) -> Denied {
+    let fault = Fault::Tokens {
+        host: host_of(realm),
+        what: "the answer has no token in it".to_owned(),
+    };
+    Denied::Fault(fault)
+}
+
+/// Bytes. Those of big organizations list every repository that they are for.
+const LONGEST_TOKEN: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn best(header: &str) -> Result<Known, Fault> {
+        Known::best(&challenge::parse([header.as_bytes()]))
+    }
+
+    #[test]
+    fn a_token_is_preferred_and_a_realm_that_is_none_is_not_used() {
+        let bearer = |realm: &str, service: Option<&str>| {
+            Ok(Known::Bearer {
+                realm: realm.parse().unwrap(),
+                service: service.map(str::to_owned),
+            })
+        };
+        assert_eq!(
+            best(r#"Basic realm="x", Bearer realm="https://r.io/t",service="s""#),
+            bearer("https://r.io/t", Some("s"))
+        );
+        assert_eq!(best(r#"Bearer realm="https://r.io/t""#), bearer("https://r.io/t", None));
+        for header in [
+            r#"Bearer realm="/token", Basic realm="x""#,
+            "basic",
+            r#"BASIC realm="""#,
+        ] {
+            assert_eq!(best(header), Ok(Known::Basic), "{header}");
+        }
+        for (header, schemes) in [
+            ("", "it names none"),
+            ("Negotiate, NTLM", "negotiate, ntlm"),
+            ("Bearer service=x", "Bearer, without saying where tokens are issued"),
+        ] {
+            let schemes = schemes.to_owned();
+            assert_eq!(best(header), Err(Fault::Scheme { schemes }), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_question_for_a_token_is_added_to_its_address() {
+        let ask = |realm: &str, service, scope| question(&realm.parse().unwrap(), service, scope);
+        assert_eq!(ask("https://r.io/t", None, None), "https://r.io/t");
+        assert_eq!(
+            ask(
+                "https://r.io/t?a=b",
+                Some("My registry&x"),
+                Some("repository:o/x:pull,push")
+            ),
+            "https://r.io/t?a=b&service=My%20registry%26x&scope=repository:o/x:pull,push"
+        );
+    }
+
+    #[test]
+    fn a_wait_is_read_in_both_of_its_forms() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("120", Some(120)),
+            ("Sat, 21 Nov 2026 12:01:00 GMT", Some(60)),
+            ("Sat, 21 Nov 2026 11:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_credential_is_not_shown_by_what_carries_it() {
+        let login = Login {
+            username: "u".to_owned(),
+            password: crate::registry::Password::new("hunter2".to_owned()),
+        };
+        let value = basic(&login);
+        assert_eq!(value.as_bytes(), b"Basic dTpodW50ZXIy");
+        assert!(!format!("{value:?}").contains("dTpodW50ZXIy"));
+    }
+}
