@@ -4,6 +4,7 @@ mod api;
 mod banner;
 mod certificates;
 mod cleanup;
+mod cluster_api;
 mod controller;
 mod current;
 mod declared;
@@ -22,6 +23,7 @@ mod served_secret;
 mod serving;
 mod stores;
 mod trust;
+mod upkeep;
 
 use std::time::Duration;
 

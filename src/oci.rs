@@ -35,7 +35,8 @@ pub use self::{
     roots::{BundleError, Roots},
 };
 
-/// What all registries have in common.
+/// What all registries have in common. Clones share their tokens.
+#[derive(Clone)]
 pub struct Client {
     roots: Roots,
     tokens: Arc<Tokens>,

@@ -3,19 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use tokio::time::sleep;
+use futures_util::FutureExt;
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     access,
     certificates::{self, Kept},
+    cluster_api::ClusterApi,
     declared, identity,
     policies::{Conditions, Feed},
     policy_source, ports,
+    pull_secrets::PullSecrets,
+    stores,
+    upkeep::{self, Upkeep},
 };
 use crate::{
     cluster::{
         election::{self, Lease},
         objects::{self, Home},
+        registries::Kubernetes,
     },
     config::{self, Config},
     http::{
@@ -34,20 +40,25 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
     let source = policy_source(&config);
     let Config {
         file,
-        server: config::Server {
-            webhook: _,
-            admin: admin_config,
-            api: _,
-        },
+        server:
+            config::Server {
+                webhook: _,
+                admin: admin_config,
+                api:
+                    config::RestApi {
+                        listen: api_listen,
+                        secret: api_secret,
+                    },
+            },
         tls: _,
         policies: _,
         pushes: _,
         store: _,
         registries: config::Registries {
             dir: registries_dir,
-            probe: _,
+            probe,
         },
-        pull: _,
+        pull,
         opt_out: _,
         cluster: config::Cluster { kubeconfig, namespace },
         controller: config::Controller { name, lease },
@@ -57,6 +68,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
     if let Some(file) = &file {
         tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
     }
+    let webhook_configuration = certificates.webhook_configuration.clone();
     let kept = kept(certificates)?;
     let access = access(kubeconfig);
     let server = access.connect().await?;
@@ -73,7 +85,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
     };
     let admin = ports::admin(admin_config.listen, scrape, health.clone(), lifecycle.clone()).await?;
     let address = admin.local_addr();
-    let mut home = Home {
+    let home = Home {
         client: server.client,
         namespace,
         identity: identity(),
@@ -86,7 +98,35 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         "the controller has started: metrics and health at http://{address}/"
     );
 
+    let registries_check = health.add("registries", "they have not been read yet");
+    // One for all: a follower has the REST API as well.
+    let (opened, store) = watch::channel(None);
+    let following = async {
+        let store = stores::of_the_cluster(&access, &home.namespace, true, &registries_check).await;
+        opened.send_replace(Some(store.clone()));
+        stores::follow(&store, &registries_check).await
+    };
+    let rest = async {
+        let Some(secret) = &api_secret else {
+            tracing::info!("there is no REST API: `server.api.secret`, which has its certificate, is not given");
+            return Ok(());
+        };
+        let api = ClusterApi {
+            listen: api_listen,
+            secret,
+            home: &home,
+            source: source.clone(),
+            access: access.clone(),
+            metrics: metrics.clone(),
+            health: &health,
+        };
+        tokio::select! {
+            store = opened_store(store.clone()) => api.serve(store, &lifecycle).await,
+            () = lifecycle.reached(Phase::Stopping) => Ok(()),
+        }
+    };
     let work = async {
+        let mut home = home.clone();
         let stop = lifecycle.reached(Phase::Stopping);
         tokio::select! {
             () = stop => return,
@@ -99,21 +139,20 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             &home.identity,
             home.owner.clone(),
         );
-        let check = kept
-            .is_some()
-            .then(|| health.add("certificates", "they have not been looked at yet"));
-        // Whoever follows has nothing to say about them.
-        check.iter().for_each(Check::fine);
+        // Whoever follows has nothing to say about any of these.
+        let check = kept.is_some().then(|| health.add_fine("certificates"));
         let declarations = registries_dir
             .as_deref()
-            .map(|dir| (dir, health.add("declared-registries", "they have not been read yet")));
-        declarations.iter().for_each(|(_, check)| check.fine());
+            .map(|dir| (dir, health.add_fine("declared-registries")));
         let conditions = Conditions {
-            source,
-            feed: Arc::new(Feed::new(access, &health)),
+            source: source.clone(),
+            feed: Arc::new(Feed::new(access.clone(), &health)),
             client: home.client.clone(),
         };
         conditions.stopped();
+        let pull_secrets_check = health.add_fine("pull-secrets");
+        let pull_secret_metrics = metrics.pull_secrets();
+        let client = upkeep::client();
         let mut worked = false;
         let mine: Vec<&Check> = check
             .iter()
@@ -134,20 +173,59 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     None => std::future::pending().await,
                 }
             };
+            let registries = async {
+                let store = opened_store(store.clone()).await;
+                let upkeep = Upkeep {
+                    client: client.clone(),
+                    probe,
+                    metrics: metrics.registries(),
+                    pull_secrets: Some(PullSecrets {
+                        access: access.clone(),
+                        name: pull.secret.clone(),
+                        webhook_configuration: webhook_configuration.clone(),
+                        store: store.clone(),
+                        instance: home.identity.clone(),
+                        metrics: pull_secret_metrics.clone(),
+                        check: pull_secrets_check.clone(),
+                    }),
+                    store: store.clone(),
+                };
+                tokio::select! {
+                    never = upkeep.keep(upkeep.probes()) => never,
+                    never = stores::tidy(&store) => never,
+                }
+            };
             tokio::select! {
                 never = certificates => never,
                 never = declared => never,
                 never = conditions.keep() => never,
+                never = registries => never,
             }
         };
         let stop = lifecycle.reached(Phase::Stopping);
         election::lead(&leases, &home.identity, lease, stop, tell, keep).await;
     };
     tokio::select! {
-        _ = async { tokio::join!(work, admin.run(lifecycle.clone())) } => tracing::info!("stopped"),
+        done = async { tokio::try_join!(work.map(Ok), admin.run(lifecycle.clone()).map(Ok), rest) } => {
+            done?;
+            tracing::info!("stopped");
+        }
+        never = following => match never {},
         () = signals => {}
     }
     Ok(())
+}
+
+/// Once the cluster has been asked.
+async fn opened_store(mut store: watch::Receiver<Option<Arc<Kubernetes>>>) -> Arc<Kubernetes> {
+    loop {
+        if let Some(store) = store.borrow_and_update().clone() {
+            return store;
+        }
+        if store.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// What is kept goes with the controller's Deployment.

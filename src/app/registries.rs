@@ -1,36 +1,53 @@
 //! From the store to the snapshot: which registries there are, who may pull from them, and which are down.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use hashbrown::HashSet;
+use tokio::sync::watch;
 
-use super::Current;
+use super::{Current, probes::Down};
 use crate::{
     registry::{ConditionKind, Registry, Status},
     snapshot::{Registered, Registries},
     store::{self, Stored},
 };
 
-/// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped.
+/// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped. `down` are those that this process
+/// itself found to be; without it, what the store says counts.
 pub(super) async fn keep(
-    mut registries: tokio::sync::watch::Receiver<store::Registries>,
+    mut registries: watch::Receiver<store::Registries>,
+    mut down: Option<watch::Receiver<Down>>,
     current: Arc<Current>,
 ) -> Infallible {
     let mut unusable = HashSet::new();
     loop {
         let stored = registries.borrow_and_update().clone();
-        let found = snapshot(&stored, &mut unusable);
+        let found = {
+            let down = down.as_mut().map(|down| down.borrow_and_update().clone());
+            snapshot(&stored, down.as_deref(), &mut unusable)
+        };
         // Taken apart here, and not in the review that happens to be the last to use it.
         drop(current.update(|snapshot| snapshot.registries = found));
-        if registries.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = registries.changed() => changed,
+            changed = if_any(&mut down) => changed,
+        };
+        if changed.is_err() {
             // Whoever fed it is gone with the process.
             std::future::pending().await
         }
     }
 }
 
+async fn if_any(down: &mut Option<watch::Receiver<Down>>) -> Result<(), watch::error::RecvError> {
+    match down {
+        Some(down) => down.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// As decisions see them. `unusable` are those that were told to be.
-fn snapshot(stored: &[Stored], unusable: &mut HashSet<String>) -> Registries {
+fn snapshot(stored: &[Stored], down: Option<&BTreeSet<String>>, unusable: &mut HashSet<String>) -> Registries {
     let usable = stored
         .iter()
         .filter_map(|stored| match Registry::parse(&stored.id, &stored.spec) {
@@ -41,7 +58,10 @@ fn snapshot(stored: &[Stored], unusable: &mut HashSet<String>) -> Registries {
                     address: registry.address,
                     namespaces: registry.namespaces,
                     has_pull_credential: stored.pull.is_some(),
-                    available: is_up(stored),
+                    available: match down {
+                        Some(down) => !down.contains(&stored.id),
+                        None => is_up(stored),
+                    },
                 })
             }
             Err(problems) => {
@@ -115,6 +135,7 @@ mod tests {
                 stored("d", "d.io", true, Some(Status::Unknown)),
                 stored("e", "e.io", false, None),
             ],
+            None,
             &mut unusable,
         );
         let seen: Vec<_> = found
@@ -131,5 +152,15 @@ mod tests {
             ]
         );
         assert_eq!(unusable, HashSet::from(["c".to_owned()]));
+
+        // Who asks himself knows better than what is written.
+        let down = BTreeSet::from(["a".to_owned()]);
+        let both = [
+            stored("a", "a.io", true, Some(Status::True)),
+            stored("b", "b.io", true, Some(Status::False)),
+        ];
+        let found = snapshot(&both, Some(&down), &mut unusable);
+        let available: Vec<_> = found.iter().map(|registry| registry.available).collect();
+        assert_eq!(available, [false, true]);
     }
 }

@@ -14,9 +14,12 @@ use super::{
     policies::{Feed, Policies},
     policy_source,
     ports::{self, cannot_listen},
+    probes::Probes,
+    pull_secrets::PullSecrets,
     reload,
     stores::{self, Home},
     trust::Trust,
+    upkeep::{self, Upkeep},
 };
 use crate::{
     cluster::Access,
@@ -79,8 +82,8 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         policies: _,
         pushes: _,
         store: store_config,
-        registries: config::Registries { dir: _, probe: _ },
-        pull: _,
+        registries: config::Registries { dir: _, probe },
+        pull,
         opt_out: _,
         cluster: config::Cluster { kubeconfig, namespace },
         controller: _,
@@ -139,6 +142,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             match kind {
                 Kind::Everything => Home::Cluster {
                     store: stores::of_the_cluster(&access, &namespace, true, &check).await,
+                    client: server.client,
                     check,
                 },
                 // It is not ready before it knows them.
@@ -162,6 +166,26 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         }
         _ => (None, None),
     };
+    let upkeep = registries
+        .store()
+        .filter(|_| kind == Kind::Everything)
+        .map(|store| Upkeep {
+            client: upkeep::client(),
+            probe,
+            metrics: metrics.registries(),
+            pull_secrets: cluster.clone().map(|access| PullSecrets {
+                access,
+                name: pull.secret,
+                webhook_configuration: webhook_configuration.clone(),
+                store: store.clone(),
+                instance: identity(),
+                metrics: metrics.pull_secrets(),
+                check: health.add_fine("pull-secrets"),
+            }),
+            store,
+        });
+    let probes = upkeep.as_ref().map(Upkeep::probes);
+    let down = probes.as_ref().map(Probes::down);
     let trust = match (cluster, webhook_configuration) {
         (Some(access), Some(name)) if kind == Kind::Replica => Some(Trust::new(access, name, serving.tls(), &health)),
         _ => None,
@@ -229,7 +253,8 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             Ok(())
         }
         never = policies.watch(feed) => match never {},
-        never = registries.keep(current) => match never {},
+        never = registries.keep(down, current) => match never {},
+        never = if_any(upkeep.as_ref().zip(probes).map(|(upkeep, probes)| upkeep.keep(probes))) => match never {},
         never = if_any(namespaces.map(Namespaces::watch)) => match never {},
         never = if_any(trust.map(Trust::watch)) => match never {},
         never = if_any(teller.map(Teller::run)) => match never {},

@@ -9,14 +9,16 @@ use std::{
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use kube::Client;
+use tokio::{sync::watch, time::sleep};
 
-use super::{Current, registries};
+use super::{Current, probes::Down, registries};
 use crate::{
     authorization::{self, Authorizer},
     cluster::{
         Access,
-        registries::{Event, Kubernetes},
+        authorization::Reviews,
+        registries::{Event, Kubernetes, PATIENCE},
     },
     http::health::Check,
     store::{Store, embedded::Embedded},
@@ -33,7 +35,11 @@ pub(super) enum Home {
         admin_token: PathBuf,
     },
     /// In a cluster, which has been asked.
-    Cluster { store: Arc<Kubernetes>, check: Check },
+    Cluster {
+        store: Arc<Kubernetes>,
+        client: Client,
+        check: Check,
+    },
     /// In a cluster, which has not been asked yet.
     Later {
         access: Access,
@@ -83,15 +89,17 @@ impl Home {
                     tokens.map_err(|_| anyhow::anyhow!("the system has no random numbers"))?,
                 )))
             }
-            Self::Cluster { .. } | Self::Later { .. } => Ok(None),
+            Self::Cluster { client, .. } => Ok(Some(Arc::new(Reviews::new(client.clone())))),
+            Self::Later { .. } => Ok(None),
         }
     }
 
-    /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped.
-    pub(super) async fn keep(&self, current: Arc<Current>) -> Infallible {
+    /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
+    /// [`registries::keep`].
+    pub(super) async fn keep(&self, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
         let (store, check) = match self {
-            Self::File { store, .. } => return registries::keep(store.registries(), current).await,
-            Self::Cluster { store, check } => (store.clone(), check),
+            Self::File { store, .. } => return registries::keep(store.registries(), down, current).await,
+            Self::Cluster { store, check, .. } => (store.clone(), check),
             Self::Later {
                 access,
                 namespace,
@@ -100,7 +108,7 @@ impl Home {
         };
         tokio::select! {
             never = follow(&store, check) => never,
-            never = registries::keep(store.registries(), current) => never,
+            never = registries::keep(store.registries(), down, current) => never,
         }
     }
 }
@@ -164,6 +172,20 @@ pub(super) async fn follow(store: &Kubernetes, check: &Check) -> Infallible {
         })
         .await
 }
+
+/// Takes away what nobody needs any more, every few minutes.
+pub(super) async fn tidy(store: &Kubernetes) -> Infallible {
+    loop {
+        match store.tidy(PATIENCE).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "{count} Secrets that no registry names were deleted"),
+            Err(error) => tracing::debug!("Secrets that no registry names are looked for later: {error}"),
+        }
+        sleep(TIDY_EVERY).await;
+    }
+}
+
+const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 

@@ -50,6 +50,13 @@ impl Health {
         check
     }
 
+    /// Adds a check that is fine until it says otherwise: of what does not keep the process from being ready.
+    pub fn add_fine(&self, name: &'static str) -> Check {
+        let check = self.add(name, "");
+        check.fine();
+        check
+    }
+
     /// Adds a check that is asked each time, for what changes by itself, as the validity of a certificate does.
     pub fn add_computed(&self, name: &'static str, state: impl Fn() -> State + Send + Sync + 'static) {
         let last = Mutex::new(Since::now(State::Fine));

@@ -1,0 +1,95 @@
+//! The REST API of a controller, whether it leads or not.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use super::{
+    api::Rest,
+    policies::{Feed, Policies},
+    served_secret,
+};
+use crate::{
+    cluster::{Access, authorization::Reviews, objects::Home, registries::Kubernetes},
+    http::{
+        api::Served,
+        health::Health,
+        lifecycle::{Lifecycle, Phase},
+    },
+    metrics::{ControllerMetrics, Metrics},
+    policy::{PolicySet, Settings},
+    policy_source::PolicySource,
+};
+
+/// What it is served with.
+pub(super) struct ClusterApi<'a> {
+    pub(super) listen: SocketAddr,
+    /// The Secret of its certificate.
+    pub(super) secret: &'a str,
+    pub(super) home: &'a Home,
+    /// The policies, which say whether a registry is needed.
+    pub(super) source: PolicySource,
+    pub(super) access: Access,
+    pub(super) metrics: Arc<ControllerMetrics>,
+    pub(super) health: &'a Health,
+}
+
+impl ClusterApi<'_> {
+    /// Waits for its certificate, and serves until the process stops.
+    ///
+    /// # Errors
+    ///
+    /// When its port is taken.
+    pub(super) async fn serve(self, store: Arc<Kubernetes>, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+        let Self {
+            listen,
+            secret,
+            home,
+            source,
+            access,
+            metrics,
+            health,
+        } = self;
+        let check = health.add_fine("api");
+        let tls = tokio::select! {
+            tls = served_secret::first(home, secret, &check) => tls,
+            () = lifecycle.reached(Phase::Stopping) => return Ok(()),
+        };
+        // Nobody is asked about Pods here: their health is that of the replicas, and nothing of them is counted.
+        let aside = Health::default();
+        let policies = Policies::load(source, true, Arc::new(Metrics::new()), &aside);
+        let policies = policies.map_err(|_| {
+            tracing::warn!(
+                "the policies have mistakes: until the next start a registry can be deleted that their rules need"
+            );
+        });
+        let current = policies.as_ref().map(Policies::current).ok();
+        let rest = Rest {
+            store,
+            authorizer: Arc::new(Reviews::new(home.client.clone())),
+            policies: Arc::new(move || match &current {
+                Some(current) => current.load().policies.clone(),
+                None => PolicySet::empty(Settings::default()),
+            }),
+            served: Arc::new(move |served: Served| metrics.api_request(served.route, served.method, served.status)),
+        };
+        let configs = {
+            let tls = tls.clone();
+            Arc::new(move || tls.config())
+        };
+        let server = rest.bind(listen, configs).await?;
+        let address = server.local_addr();
+        tracing::info!(api = %address, "the REST API is at https://{address}/v1/");
+        tokio::select! {
+            _ = server.run(lifecycle.clone()) => {}
+            never = served_secret::keep(home, secret, &tls, &check) => match never {},
+            never = watch(policies.ok(), Feed::new(access, &aside)) => match never {},
+        }
+        Ok(())
+    }
+}
+
+async fn watch(policies: Option<Policies>, feed: Feed) -> Infallible {
+    match policies {
+        Some(policies) => policies.watch(Some(feed)).await,
+        None => std::future::pending().await,
+    }
+}
