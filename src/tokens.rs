@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 
 use crate::registry::Password;
 
-/// What a client shows to be let in.
+/// What clients show to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
+pub struct Issued {
     /// Of whoever may do everything.
     pub admin: Password,
-    /// Of whoever may ask for and report pushes.
+    /// Of whoever may read registries, and ask for and report pushes.
     pub push: Password,
 }
 
@@ -62,7 +62,7 @@ pub enum TokenError {
     NoRandom,
 }
 
-impl Tokens {
+impl Issued {
     /// Reads `admin.token` and `push.token` in a directory, and makes those that are not there: 256 random bits each, base64url, mode 0600.
     /// One process at a time does so: the one that has the store there. Blocks.
     ///
@@ -156,7 +156,7 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> TokenError {
 
 /// The file of the token of whoever may do everything.
 pub const ADMIN: &str = "admin.token";
-/// The file of the token of whoever may ask for and report pushes.
+/// The file of the other one.
 pub const PUSH: &str = "push.token";
 
 const FEWEST_BYTES: usize = 32;
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn tokens_are_made_once_and_are_nobody_else_s() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let made = Tokens::ensure(one.path()).unwrap();
-        assert_eq!(Tokens::ensure(one.path()).unwrap(), made);
-        let others = Tokens::ensure(other.path()).unwrap();
+        let made = Issued::ensure(one.path()).unwrap();
+        assert_eq!(Issued::ensure(one.path()).unwrap(), made);
+        let others = Issued::ensure(other.path()).unwrap();
         let all = [&made.admin, &made.push, &others.admin, &others.push];
         for (number, token) in all.iter().enumerate() {
             assert_eq!(URL_SAFE_NO_PAD.decode(token.expose()).unwrap().len(), 32);
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         }
         fs::remove_file(one.path().join(PUSH)).unwrap();
-        let renewed = Tokens::ensure(one.path()).unwrap();
+        let renewed = Issued::ensure(one.path()).unwrap();
         assert!(renewed.admin == made.admin && renewed.push != made.push);
         assert!(!format!("{made:?}").contains(made.admin.expose()));
     }
@@ -244,7 +244,7 @@ mod tests {
         ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            match (Tokens::ensure(dir.path()), expected) {
+            match (Issued::ensure(dir.path()), expected) {
                 (Ok(tokens), Ok(expected)) => assert_eq!(tokens.admin.expose(), expected),
                 (Err(error), Err(expected)) => {
                     let error = error.to_string();
@@ -260,11 +260,11 @@ mod tests {
     #[test]
     fn one_token_is_not_both() {
         let dir = tempfile::tempdir().unwrap();
-        Tokens::ensure(dir.path()).unwrap();
+        Issued::ensure(dir.path()).unwrap();
         fs::copy(dir.path().join(ADMIN), dir.path().join(PUSH)).unwrap();
-        assert!(matches!(Tokens::ensure(dir.path()), Err(TokenError::Same(_))));
+        assert!(matches!(Issued::ensure(dir.path()), Err(TokenError::Same(_))));
         assert!(matches!(
-            Tokens::ensure(&dir.path().join("nowhere")),
+            Issued::ensure(&dir.path().join("nowhere")),
             Err(TokenError::Io { what: "written", .. })
         ));
     }
