@@ -15,7 +15,7 @@ use crate::registry::Password;
 
 /// What clients show to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct Tokens {
     /// Of whoever may do everything.
     pub admin: Password,
     /// Of whoever may read registries, and ask for and report pushes.
@@ -62,7 +62,7 @@ pub enum TokenError {
     NoRandom,
 }
 
-impl Issued {
+impl Tokens {
     /// Reads `admin.token` and `push.token` in a directory, and makes those that are not there: 256 random bits each, base64url, mode 0600.
     /// One process at a time does so: the one that has the store there. Blocks.
     ///
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn tokens_are_made_once_and_are_nobody_else_s() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let made = Issued::ensure(one.path()).unwrap();
-        assert_eq!(Issued::ensure(one.path()).unwrap(), made);
-        let others = Issued::ensure(other.path()).unwrap();
+        let made = Tokens::ensure(one.path()).unwrap();
+        assert_eq!(Tokens::ensure(one.path()).unwrap(), made);
+        let others = Tokens::ensure(other.path()).unwrap();
         let all = [&made.admin, &made.push, &others.admin, &others.push];
         for (number, token) in all.iter().enumerate() {
             assert_eq!(URL_SAFE_NO_PAD.decode(token.expose()).unwrap().len(), 32);
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         }
         fs::remove_file(one.path().join(PUSH)).unwrap();
-        let renewed = Issued::ensure(one.path()).unwrap();
+        let renewed = Tokens::ensure(one.path()).unwrap();
         assert!(renewed.admin == made.admin && renewed.push != made.push);
         assert!(!format!("{made:?}").contains(made.admin.expose()));
     }
@@ -244,7 +244,7 @@ mod tests {
         ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            match (Issued::ensure(dir.path()), expected) {
+            match (Tokens::ensure(dir.path()), expected) {
                 (Ok(tokens), Ok(expected)) => assert_eq!(tokens.admin.expose(), expected),
                 (Err(error), Err(expected)) => {
                     let error = error.to_string();
@@ -260,11 +260,11 @@ mod tests {
     #[test]
     fn one_token_is_not_both() {
         let dir = tempfile::tempdir().unwrap();
-        Issued::ensure(dir.path()).unwrap();
+        Tokens::ensure(dir.path()).unwrap();
         fs::copy(dir.path().join(ADMIN), dir.path().join(PUSH)).unwrap();
-        assert!(matches!(Issued::ensure(dir.path()), Err(TokenError::Same(_))));
+        assert!(matches!(Tokens::ensure(dir.path()), Err(TokenError::Same(_))));
         assert!(matches!(
-            Issued::ensure(&dir.path().join("nowhere")),
+            Tokens::ensure(&dir.path().join("nowhere")),
             Err(TokenError::Io { what: "written", .. })
         ));
     }
