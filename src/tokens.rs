@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 
 use crate::registry::Password;
 
-/// What a client shows to be let in.
+/// What clients show to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Of whoever may do everything.
     pub admin: Password,
-    /// Of whoever may ask for and report pushes.
+    /// Of whoever may read registries, and ask for and report pushes.
     pub push: Password,
 }
 
@@ -156,7 +156,7 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> TokenError {
 
 /// The file of the token of whoever may do everything.
 pub const ADMIN: &str = "admin.token";
-/// The file of the token of whoever may ask for and report pushes.
+/// The file of the other one.
 pub const PUSH: &str = "push.token";
 
 const FEWEST_BYTES: usize = 32;

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::print_stdout,
+    reason = "whoever runs the tests is told what they did, and with which seed"
+)]
+
 mod crash;
 mod damage;
 mod faulty;

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use waypost::{
@@ -174,7 +174,7 @@ async fn a_replacement_is_there_at_once_and_another_version(store: &impl Store) 
         assert!(after.updated_at >= before.updated_at);
         assert!(!versions.contains(&after.version), "{versions:?} {after:?}");
         assert_eq!(store.registry("a").await, Ok(Some(after.clone())));
-        assert_eq!(*store.list().await.unwrap(), [after.clone()]);
+        assert_eq!(*store.list().await.unwrap(), *std::slice::from_ref(&after));
         versions.push(after.version.clone());
         before = after;
     }
@@ -508,7 +508,7 @@ trait AwaitFor: Future + Sized {
     async fn await_for(self, polls: usize) -> bool {
         let mut future = pin!(self);
         for _ in 0..polls {
-            if let Poll::Ready(_) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                 return true;
             }
             tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    iter::once,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -40,6 +41,8 @@ pub(super) enum Plan {
     Crash(u64),
     /// After so many of them, each fails with this error, so many times.
     Errors(u64, io::ErrorKind, u64),
+    /// After so many syncs, so many fail.
+    Syncs(u64, u64),
     /// It cannot grow.
     NoRoom,
 }
@@ -113,10 +116,10 @@ fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
 fn torn(length: usize, random: &mut Random) -> Vec<std::ops::Range<usize>> {
     let at = random.below(length + 1);
     match random.below(6) {
-        0 | 1 => vec![0..length],
+        0 | 1 => once(0..length).collect(),
         2 | 3 => vec![],
-        4 if random.one_in(2) => vec![0..at],
-        4 => vec![at..length],
+        4 if random.one_in(2) => once(0..at).collect(),
+        4 => once(at..length).collect(),
         _ => (0..length)
             .step_by(SECTOR)
             .filter(|_| random.one_in(2))
@@ -129,7 +132,7 @@ impl Image {
     /// Whether the next operation is done.
     fn next(&mut self) -> io::Result<()> {
         let error = match &mut self.plan {
-            Plan::Nothing | Plan::NoRoom => return Ok(()),
+            Plan::Nothing | Plan::NoRoom | Plan::Syncs(..) => return Ok(()),
             Plan::Crash(left) | Plan::Errors(left, ..) if *left > 0 => {
                 *left -= 1;
                 return Ok(());
@@ -146,6 +149,25 @@ impl Image {
         };
         self.failed += 1;
         Err(error)
+    }
+}
+
+impl Image {
+    /// Whether the next sync is done.
+    fn next_sync(&mut self) -> io::Result<()> {
+        let Plan::Syncs(before, times) = &mut self.plan else {
+            return Ok(());
+        };
+        if *before > 0 {
+            *before -= 1;
+            return Ok(());
+        }
+        *times -= 1;
+        if *times == 0 {
+            self.plan = Plan::Nothing;
+        }
+        self.failed += 1;
+        Err(io::ErrorKind::Other.into())
     }
 }
 
@@ -181,9 +203,9 @@ impl StorageBackend for Faulty {
     fn sync_data(&self) -> io::Result<()> {
         let mut image = self.image();
         let crash = matches!(image.plan, Plan::Crash(_));
-        if let Err(error) = image.next() {
+        if let Err(error) = image.next().and_then(|()| image.next_sync()) {
             if !crash {
-                // As Linux does: none of it is on the disk, and it counts as written.
+                // As Linux does: it is not on the disk, and counts as written.
                 image.unsynced.clear();
             }
             return Err(error);
