@@ -64,7 +64,7 @@ fn nothing_that_is_known_is_replaced_by_what_is_older() {
 fn what_was_deleted_here_does_not_come_back_by_what_the_watch_tells_of_before() {
     let mut known = Known::new(true);
     let old = object("a", 5, "r.io");
-    known.list(&[old.clone()]);
+    known.list(std::slice::from_ref(&old));
     known.delete(&Object::read(&old));
     known.follow(&[Change::Applied(object("a", 6, "six.io"))]);
     assert_eq!(urls(&known), [] as [&str; 0]);

@@ -248,4 +248,20 @@ fn kubectl_shows_what_was_found_out_and_only_when_it_has_changed_is_it_written()
     });
 }
 
+#[test]
+fn the_example_of_the_documentation_works() {
+    on_a_cluster_with_registries("example", |case| {
+        let docs = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/registries.md"));
+        let example = docs.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let example = example.replace("namespace: waypost}", &format!("namespace: {}}}", case.namespace));
+        case.kubectl_with(&["apply", "--filename=-"], &example).exits(0);
+        let home = Home::open(case);
+        let stored = home.get("cern").unwrap();
+        Registry::parse("cern", &stored.spec).unwrap();
+        assert_eq!(home.password("cern"), Ok(Some("change-me".to_owned())));
+        case.kubectl_with(&["delete", "--filename=-"], &example).exits(0);
+        eventually("nobody follows it", || home.followed("cern").is_none().then_some(()));
+    });
+}
+
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
