@@ -135,7 +135,10 @@ fn who_guesses_waits_and_who_knows_does_not() {
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
         let mut begin = [0; 12];
         match std::io::Read::read_exact(&mut stream, &mut begin) {
-            Ok(()) => Some(assert_eq!(&begin, b"HTTP/1.1 429")),
+            Ok(()) => {
+                assert_eq!(&begin, b"HTTP/1.1 429");
+                Some(())
+            }
             Err(_) => {
                 guesses.push(stream);
                 None
