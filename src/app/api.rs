@@ -43,7 +43,7 @@ impl Rest {
             served,
             limits: Limits::default(),
         });
-        let server = Server::bind("api", listen, router, server::Limits::default())
+        let server = Server::bind("api", listen, router, server::Limits::api())
             .await
             .map_err(|error| cannot_listen("server.api.listen", &error))?;
         Ok(server.with_peers().with_tls(tls))

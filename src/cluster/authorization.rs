@@ -70,6 +70,10 @@ impl Reviews {
 
     /// Whose token it is; none where it is nobody's.
     async fn user(&self, token: &Password) -> Result<Option<UserInfo>, String> {
+        // The API server takes that for a mistake in the question.
+        if token.expose().is_empty() {
+            return Ok(None);
+        }
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: Some(token.expose().to_owned()),

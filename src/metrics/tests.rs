@@ -117,6 +117,16 @@ fn more_keys_than_a_thread_keeps_are_still_counted() {
 }
 
 #[test]
+fn requests_to_the_api_are_counted_by_where_how_and_what_came_of_them() {
+    let metrics = Metrics::new();
+    for _ in 0..2 {
+        metrics.api_request("/v1/registries/{id}", "GET", 404);
+    }
+    let series = r#"waypost_api_requests_total{method="GET",route="/v1/registries/{id}",status="404"}"#;
+    assert_eq!(value(&metrics, series), Some(2.0));
+}
+
+#[test]
 fn gauges_say_what_they_were_set_to() {
     let metrics = Metrics::new();
     metrics.set_policy_generation(3);

@@ -1,5 +1,6 @@
 //! Waypost asked by a real API server. Tests on a real node, which need root, are in [`on_node`].
 
+mod authorization;
 mod changes;
 mod controller;
 mod messages;

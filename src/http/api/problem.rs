@@ -184,6 +184,7 @@ impl Problem {
 
 impl Kind {
     /// Every kind, by status.
+    #[cfg(test)]
     pub(super) const ALL: [Self; 19] = [
         Self::MalformedJson,
         Self::InvalidParameter,

@@ -286,3 +286,51 @@ async fn each_request_is_counted_by_words_of_short_lists() {
         ]
     );
 }
+
+#[tokio::test]
+async fn the_line_of_a_request_says_who_did_what_and_nothing_of_what_was_sent() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    let api = Asked::new();
+    api.registered().await;
+    let body = json!({"name": "corp", "registry_url": "https://user:hunter2@r.io", "registry_password": ["hunter2"]});
+    api.admin("POST", "/v1/registries", body).await.is(422);
+    for (token, path) in [
+        ("the-admin", "/v1/registries/hunter2%20x?password=hunter2"),
+        ("hunter2", "/v1/registries"),
+    ] {
+        let request = request("GET", path).header("authorization", format!("Bearer {token}"));
+        assert!(api.ask(request, Body::empty()).await.status >= 400);
+    }
+    api.store.panics.store(true, Ordering::Relaxed);
+    let body = json!({"name": "b", "registry_username": "u", "registry_password": "hunter2"});
+    api.admin("POST", "/v1/registries", body).await.is(500);
+    drop(logging);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!text.contains("hunter2") && !text.contains("the-admin"), "{text}");
+    let first: Value = serde_json::from_str(text.lines().find(|line| line.contains("answered")).unwrap()).unwrap();
+    let fields = &first["fields"];
+    assert_eq!(fields["message"], "answered POST /v1/registries with 201");
+    assert_eq!((&fields["user"], &fields["status"]), (&json!("admin"), &json!(201)));
+    assert!(text.contains("\"problem\":\"What the body says cannot be\""), "{text}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
