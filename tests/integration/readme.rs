@@ -104,6 +104,7 @@ fn the_metrics_are_all_there() {
         target: "",
         outcome: "",
     });
+    metrics.registries().set_up("", true);
     let text = metrics.render().unwrap() + &ControllerMetrics::new().render().unwrap();
     let names = text
         .lines()
