@@ -2,10 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +16,7 @@ use waypost::{
 };
 
 use crate::support::cluster::{self, Cluster, Size};
+use crate::support::distribution::Distribution;
 
 fn spec(host: &str) -> RegistrySpec {
     RegistrySpec {
@@ -88,59 +86,13 @@ fn a_registry_with_passwords_takes_the_right_one_and_nothing_is_left_of_a_try_to
     });
 }
 
-/// A registry of the test's own, which can be stopped.
-struct Distribution {
-    child: Child,
-    port: u16,
-}
-
-impl Distribution {
-    fn start(cluster: &Cluster, dir: &Path, port: u16) -> Self {
-        let config = dir.join("registry.yaml");
-        let content = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '127.0.0.1:{port}'}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n",
-            dir.join("storage").display()
-        );
-        fs::write(&config, content).unwrap();
-        let mut command: Command = cluster.tool("registry");
-        command.arg("serve").arg(&config).env("OTEL_TRACES_EXPORTER", "none");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child, port }
-    }
-
-    fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Distribution {
-    fn drop(&mut self) {
-        self.end();
-        if std::thread::panicking() {
-            let mut said = String::new();
-            let _ = self.child.stderr.take().unwrap().read_to_string(&mut said);
-            eprintln!("the registry said: {said}");
-        }
-    }
-}
-
 #[test]
 fn a_stop_of_a_real_registry_is_noticed_within_fifteen_seconds_and_its_return_within_thirty_six() {
     let cluster = Cluster::start(Size::ControlPlane);
     cluster.test("stopped", |_| {
         let dir = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let registry = Distribution::start(cluster, dir.path(), free);
+        let registry = Distribution::start(cluster, dir.path(), None);
+        let free = registry.port;
         run(async {
             let (store, metrics) = (Embedded::in_memory().unwrap(), Metrics::new());
             let client = Client::new(Roots::load().0);
@@ -164,7 +116,7 @@ fn a_stop_of_a_real_registry_is_noticed_within_fifteen_seconds_and_its_return_wi
             let noticed = stopped.elapsed();
             assert!(noticed <= Duration::from_secs(15), "{noticed:?}");
 
-            let _again = Distribution::start(cluster, dir.path(), free);
+            let _again = Distribution::start_at(cluster, dir.path(), None, free);
             let started = Instant::now();
             until(&store, Status::True).await;
             let back = started.elapsed();

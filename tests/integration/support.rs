@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod distribution;
 pub(crate) mod helm;
 pub(crate) mod program;
 pub(crate) mod random;

@@ -86,6 +86,8 @@ fn all_interfaces_are_printed_as_an_address_that_can_be_called() {
         "0.0.0.0:0",
         "--admin-listen",
         "127.0.0.1:0",
+        "--api-listen",
+        "127.0.0.1:0",
     ];
     let command = directory.command(args);
     let mut serving = Serving::spawn(directory, command);

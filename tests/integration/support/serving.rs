@@ -16,6 +16,8 @@ pub(crate) struct Serving {
     directory: Directory,
     pub(crate) webhook: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The REST API, where it is served from the start.
+    pub(crate) api: SocketAddr,
 }
 
 impl Serving {
@@ -41,11 +43,13 @@ impl Serving {
             directory,
             webhook: nowhere,
             admin: nowhere,
+            api: nowhere,
         };
         let started = serving.event("metrics and health at http://");
         let address = |field: &str| Some(started[field].as_str()?.parse().unwrap());
         serving.webhook = address("webhook").unwrap_or(nowhere);
         serving.admin = address("admin").unwrap();
+        serving.api = address("api").unwrap_or(nowhere);
         serving
     }
 
@@ -136,7 +140,14 @@ pub(crate) fn message(event: &Value) -> &str {
 }
 
 /// Every listener on a free port.
-pub(crate) const PORTS: [&str; 4] = ["--webhook-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+pub(crate) const PORTS: [&str; 6] = [
+    "--webhook-listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "127.0.0.1:0",
+    "--api-listen",
+    "127.0.0.1:0",
+];
 
 const LOG: &str = "serve.log";
 
