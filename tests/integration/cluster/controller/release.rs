@@ -108,17 +108,30 @@ impl<'a> Release<'a> {
             {"apiGroups": ["waypost.dev"], "resources": ["registries/status"], "verbs": ["patch", "update"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
+            {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [self.pull_secret()],
+             "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],
              "verbs": ["get", "watch", "patch"]},
         ]);
         self.kubeconfig(directory, "controller", &local, &global);
     }
 
+    /// Their name, which is no other test's: each controller has its own idea of who gets one.
+    pub(in super::super) fn pull_secret(&self) -> String {
+        format!("pull-{}", self.case.namespace)
+    }
+
     /// A controller with these rights. Its Lease is short: tests wait for it to end.
     pub(in super::super) fn controller(&self, configuration: &str) -> Serving {
         let directory = Directory::new();
         self.controller_kubeconfig(&directory);
-        directory.write("waypost.yaml", format!("controller: {{lease: 4s}}\n{configuration}"));
+        let pull_secret = self.pull_secret();
+        directory.write(
+            "waypost.yaml",
+            format!("controller: {{lease: 4s}}\npull: {{secret: {pull_secret}}}\n{configuration}"),
+        );
         let command = directory.command([
             "controller",
             "--kubeconfig",
