@@ -343,6 +343,9 @@ pub const MARKS: [(&str, &str); 2] = [
     ("waypost.dev/pull-secret", "true"),
 ];
 
+/// This label says which of several Wayposts keeps it.
+pub const KEPT_BY: &str = "waypost.dev/kept-by";
+
 /// Its type.
 pub const TYPE: &str = "kubernetes.io/dockerconfigjson";
 

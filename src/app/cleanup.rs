@@ -14,7 +14,7 @@ use crate::cluster::pull_secrets::{PullSecretError, PullSecrets};
 /// When the cluster does not answer, or some of them could not be deleted.
 pub async fn delete_pull_secrets(kubeconfig: Option<PathBuf>, name: &str) -> anyhow::Result<usize> {
     let server = access(kubeconfig).connect().await?;
-    let secrets = PullSecrets::new(server.client, name);
+    let secrets = PullSecrets::of_anybody(server.client, name);
     let mut deleted = 0;
     let mut attempts = 0;
     loop {

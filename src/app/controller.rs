@@ -182,6 +182,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     pull_secrets: Some(PullSecrets {
                         access: access.clone(),
                         name: pull.secret.clone(),
+                        keeper: stores::keeper(&home.namespace, &name),
                         webhook_configuration: webhook_configuration.clone(),
                         store: store.clone(),
                         instance: home.identity.clone(),

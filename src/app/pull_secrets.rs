@@ -40,6 +40,8 @@ pub struct PullSecrets {
     pub access: Access,
     /// The name of the Secrets.
     pub name: String,
+    /// Whose they are, as a label's value: of several Wayposts in a cluster each keeps its own.
+    pub keeper: String,
     /// The configuration that says which namespaces the webhook serves; none for all but Kubernetes' own.
     pub webhook_configuration: Option<String>,
     /// Where the registries are.
@@ -133,7 +135,7 @@ impl PullSecrets {
             lock(&shared.world).secrets(event, Instant::now());
             shared.news.notify_one();
         };
-        cluster::follow(async || self.connect(shared).await, &self.name, tell).await
+        cluster::follow(async || self.connect(shared).await, &self.name, &self.keeper, tell).await
     }
 
     async fn read_sources(&self, parts: &watch::Sender<Parts>) -> Infallible {
@@ -229,7 +231,7 @@ impl PullSecrets {
                 let task = lock(&shared.world).next(Instant::now());
                 match task {
                     Task::Write(write) => {
-                        running.push(take(cluster::PullSecrets::new(client, &self.name), write));
+                        running.push(take(cluster::PullSecrets::new(client, &self.name, &self.keeper), write));
                     }
                     Task::Tell(namespace, uid) => self.is_foreign(&namespace, uid, &tell),
                     Task::Wait(until) => {

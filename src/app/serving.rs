@@ -143,6 +143,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                 Kind::Everything => Home::Cluster {
                     store: stores::of_the_cluster(&access, &namespace, true, &check).await,
                     client: server.client,
+                    namespace,
                     check,
                 },
                 // It is not ready before it knows them.
@@ -176,6 +177,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
+                keeper: registries.keeper(),
                 webhook_configuration: webhook_configuration.clone(),
                 store: store.clone(),
                 instance: identity(),

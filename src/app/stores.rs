@@ -38,6 +38,7 @@ pub(super) enum Home {
     Cluster {
         store: Arc<Kubernetes>,
         client: Client,
+        namespace: String,
         check: Check,
     },
     /// In a cluster, which has not been asked yet.
@@ -94,6 +95,14 @@ impl Home {
         }
     }
 
+    /// Who keeps pull secrets, where this process does.
+    pub(super) fn keeper(&self) -> String {
+        match self {
+            Self::File { store, .. } => format!("serve-{}", store.id()),
+            Self::Cluster { namespace, .. } | Self::Later { namespace, .. } => keeper(namespace, "serve"),
+        }
+    }
+
     /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
     /// [`registries::keep`].
     pub(super) async fn keep(&self, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
@@ -111,6 +120,18 @@ impl Home {
             never = registries::keep(store.registries(), down, current) => never,
         }
     }
+}
+
+/// Who keeps pull secrets, as the value of a label: the controllers of a release are one.
+pub(super) fn keeper(namespace: &str, name: &str) -> String {
+    let keeper = format!("{namespace}.{name}");
+    // The longest that a label takes.
+    if keeper.len() <= 63 {
+        return keeper;
+    }
+    let digest = crate::cluster::pull_secrets::digest(&[keeper.as_bytes()]);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("controller-{hex}")
 }
 
 /// Those of a cluster, which is asked until it answers. `secrets` says whether this process may read the Secrets of Waypost's namespace.

@@ -26,7 +26,7 @@ use super::{
     watch::{self, Selection},
 };
 use crate::{
-    pull_secret::{Content, Digest, Found, KEY, MARKS, TYPE},
+    pull_secret::{Content, Digest, Found, KEPT_BY, KEY, MARKS, TYPE},
     registry::Password,
 };
 
@@ -36,6 +36,8 @@ pub struct Slip {
     metadata: ObjectMeta,
     /// What is known of it.
     pub found: Found,
+    /// Who keeps it, as it says.
+    keeper: Box<str>,
 }
 
 /// What the watch on the Secrets of the name finds.
@@ -60,14 +62,30 @@ pub enum PullSecretError {
 pub struct PullSecrets {
     client: Client,
     name: String,
+    /// Whose are ours: in one cluster there may be another Waypost, which knows other registries. None: everybody's.
+    keeper: Option<Box<str>>,
 }
 
-/// Follows the Secrets of this name in all namespaces, until it is dropped.
+/// Follows the Secrets of this name in all namespaces, until it is dropped. Only those that this keeper has made count as ours.
 pub async fn follow(
     mut connect: impl AsyncFnMut() -> Result<Client, String>,
     name: &str,
-    tell: impl FnMut(Event),
+    keeper: &str,
+    mut tell: impl FnMut(Event),
 ) -> Infallible {
+    let mine = |slip: &mut Slip| slip.found.ours &= *slip.keeper == *keeper;
+    let tell = |mut event| {
+        match &mut event {
+            watch::Event::Listed(slips) => slips.iter_mut().for_each(mine),
+            watch::Event::Changed(changes) => {
+                for watch::Change::Applied(slip) | watch::Change::Deleted(slip) in changes {
+                    mine(slip);
+                }
+            }
+            watch::Event::Working | watch::Event::Broken(_) | watch::Event::Missing(_) => {}
+        }
+        tell(event);
+    };
     let connect = async || Ok(Api::<Slip>::all(connect().await?));
     let selection = Selection::all("secrets").fields(format!("metadata.name={name}"));
     watch::follow(connect, selection, watch::nobody, tell).await
@@ -86,12 +104,28 @@ pub fn digest(parts: &[&[u8]]) -> Digest {
 }
 
 impl PullSecrets {
-    /// Those of this name.
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
+    /// Those of this name and keeper: a label's value.
+    pub fn new(client: Client, name: impl Into<String>, keeper: &str) -> Self {
         Self {
             client,
             name: name.into(),
+            keeper: Some(keeper.into()),
         }
+    }
+
+    /// Those of this name, whoever keeps them: for taking them away.
+    pub fn of_anybody(client: Client, name: impl Into<String>) -> Self {
+        Self {
+            client,
+            name: name.into(),
+            keeper: None,
+        }
+    }
+
+    fn found(&self, slip: Slip) -> Found {
+        let Slip { mut found, keeper, .. } = slip;
+        found.ours &= self.keeper.as_ref().is_none_or(|own| *own == keeper);
+        found
     }
 
     /// That of a namespace, if there is one.
@@ -102,7 +136,7 @@ impl PullSecrets {
     pub async fn get(&self, namespace: &str) -> Result<Option<Found>, PullSecretError> {
         let api: Api<Slip> = Api::namespaced(self.client.clone(), namespace);
         match within("get", api.get_opt(&self.name)).await {
-            Ok(slip) => Ok(slip.map(|slip| slip.found)),
+            Ok(slip) => Ok(slip.map(|slip| self.found(slip))),
             Err(error) => Err(error),
         }
     }
@@ -118,7 +152,7 @@ impl PullSecrets {
         let list = within("list", api.list(&params)).await?;
         let slips = list.items.into_iter();
         Ok(slips
-            .filter_map(|slip| Some((slip.metadata.namespace?, slip.found)))
+            .filter_map(|mut slip| Some((slip.metadata.namespace.take()?, self.found(slip))))
             .collect())
     }
 
@@ -189,7 +223,8 @@ impl PullSecrets {
     ) -> Result<Found, PullSecretError> {
         let api: Api<Slip> = Api::namespaced(self.client.clone(), namespace);
         metadata["name"] = json!(self.name);
-        metadata["labels"] = MARKS.into_iter().collect();
+        let keeper = self.keeper.as_deref().map(|keeper| (KEPT_BY, keeper));
+        metadata["labels"] = MARKS.into_iter().chain(keeper).collect();
         let object = json!({
             "apiVersion": "v1",
             "kind": "Secret",
@@ -204,7 +239,7 @@ impl PullSecrets {
             api.patch(&self.name, &params, &Patch::Apply(object)),
         )
         .await?;
-        Ok(slip.found)
+        Ok(self.found(slip))
     }
 }
 
@@ -275,7 +310,7 @@ impl<'de> Deserialize<'de> for Slip {
             immutable,
             data,
         } = Read::deserialize(deserializer)?;
-        let labels = metadata.labels.unwrap_or_default();
+        let mut labels = metadata.labels.unwrap_or_default();
         let ours = MARKS
             .iter()
             .all(|(key, value)| labels.get(*key).is_some_and(|present| present == value));
@@ -291,6 +326,7 @@ impl<'de> Deserialize<'de> for Slip {
                 deleting: metadata.deletion_timestamp.is_some(),
                 content: content.map_or(Content::Other, |content| Content::of(&content, digest)),
             },
+            keeper: labels.remove(KEPT_BY).unwrap_or_default().into(),
             // Neither labels nor annotations are kept: `kubectl apply` writes what is in a Secret into one.
             metadata: ObjectMeta {
                 name: metadata.name,

@@ -43,6 +43,7 @@ struct Inner {
     entries: RwLock<Entries>,
     published: watch::Sender<Registries>,
     clock: Clock,
+    id: Box<str>,
 }
 
 /// A registry and its credentials.
@@ -104,14 +105,21 @@ impl Embedded {
     fn on(medium: Arc<Medium>, name: String, clock: Clock) -> Result<Self, OpenError> {
         let (home, entries) = Home::open(medium, name)?;
         let (published, _) = watch::channel(listed(&entries));
+        let id = format!("{:016x}", home.id()).into();
         Ok(Self {
             inner: Arc::new(Inner {
+                id,
                 home: Arc::new(tokio::sync::Mutex::new(home)),
                 entries: RwLock::new(entries),
                 published,
                 clock,
             }),
         })
+    }
+
+    /// Tells this store from every other: 16 hexadecimal digits, made with it.
+    pub fn id(&self) -> &str {
+        &self.inner.id
     }
 
     /// Changes something, where that may block. Waiting for those before it may be given up; what has begun is finished.

@@ -11,6 +11,7 @@ use redb::{
     CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
     TableDefinition, TableError, TransactionError, WriteTransaction,
 };
+use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::{
@@ -22,6 +23,15 @@ use super::{
 /// All that is kept, by id.
 pub(super) type Entries = BTreeMap<String, Entry>;
 
+/// Any number.
+fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::Other("the system has no random numbers".to_owned()))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
 /// A database on a medium.
 pub(super) struct Home {
     medium: Arc<Medium>,
@@ -30,6 +40,8 @@ pub(super) struct Home {
     /// None after an error: it has to be opened again.
     database: Option<Database>,
     sequence: u64,
+    /// Which store it is, among all there are.
+    id: u64,
 }
 
 /// What one commit does.
@@ -70,6 +82,7 @@ impl Home {
                 let mut meta = transaction.open_table(META)?;
                 meta.insert(SCHEMA, THIS_SCHEMA)?;
                 meta.insert(SEQUENCE, 0)?;
+                meta.insert(ID, random()?)?;
                 transaction.open_table(REGISTRIES)?;
                 transaction.open_table(CREDENTIALS)?;
             }
@@ -85,6 +98,7 @@ impl Home {
             name,
             database: None,
             sequence: 0,
+            id: 0,
         };
         let entries = home.ready()?.unwrap_or_default();
         Ok((home, entries))
@@ -93,6 +107,11 @@ impl Home {
     /// The number of the last commit.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// Tells this store from every other.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Opens the database again where an error has closed it, and says what is in it then.
@@ -131,9 +150,10 @@ impl Home {
         })
         .map_err(why)?;
         match loaded {
-            Loaded::Entries(sequence, entries) => {
+            Loaded::Entries { sequence, id, entries } => {
                 self.database = Some(database);
                 self.sequence = sequence;
+                self.id = id;
                 Ok(Some(entries))
             }
             Loaded::Newer(schema) => Err(OpenError::Newer { path: name(), schema }),
@@ -204,7 +224,7 @@ fn commit(transaction: WriteTransaction) -> Result<(), Failure> {
 
 enum Loaded {
     /// The number of the last commit, and all there is.
-    Entries(u64, Entries),
+    Entries { sequence: u64, id: u64, entries: Entries },
     /// It is of a schema that is not known yet.
     Newer(u64),
     /// Somebody else's database.
@@ -225,6 +245,10 @@ fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
     }
     let damaged = |what: &str| Failure::Damaged(what.to_owned());
     let sequence = meta.get(SEQUENCE)?.ok_or_else(|| damaged("it has lost count"))?.value();
+    let id = meta
+        .get(ID)?
+        .ok_or_else(|| damaged("it does not know which store it is"))?
+        .value();
     let mut entries = Entries::new();
     for row in transaction.open_table(REGISTRIES)?.iter()? {
         let (id, record) = row?;
@@ -249,7 +273,7 @@ fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
             return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
         }
     }
-    Ok(Loaded::Entries(sequence, entries))
+    Ok(Loaded::Entries { sequence, id, entries })
 }
 
 /// A damaged file may make the database panic.
@@ -325,6 +349,7 @@ const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::n
 
 const SCHEMA: &str = "schema";
 const SEQUENCE: &str = "sequence";
+const ID: &str = "id";
 const THIS_SCHEMA: u64 = 1;
 
 /// Everything is in memory once it was opened; what a commit needs of the tree's inner pages is little.

@@ -154,6 +154,7 @@ impl<'a> Chart<'a> {
         let secrets = PullSecrets {
             access: Access::Kubeconfig(self.directory.path().join("kubeconfig")),
             name: self.secret.clone(),
+            keeper: self.release.clone(),
             webhook_configuration: Some(self.release.clone()),
             store: Arc::new(self.store.clone()),
             instance: "test".to_owned(),
