@@ -147,13 +147,14 @@ fn a_port_that_is_taken_is_named_with_its_key() {
     for (flag, key) in [
         ("--webhook-listen", "server.webhook.listen"),
         ("--admin-listen", "server.admin.listen"),
+        ("--api-listen", "server.api.listen"),
     ] {
-        let other = PORTS
-            .iter()
-            .find(|word| word.starts_with("--") && **word != flag)
-            .unwrap();
+        let others = ["--webhook-listen", "--admin-listen", "--api-listen"]
+            .into_iter()
+            .filter(|other| *other != flag)
+            .flat_map(|other| [other, "127.0.0.1:0"]);
         Directory::new()
-            .run(["serve", flag, &address, other, "127.0.0.1:0"])
+            .run(["serve", flag, &address].into_iter().chain(others))
             .exits(2)
             .complains(&format!("port cannot be opened on {address}: Address already in use"))
             .complains(&format!("`{key}`"))
