@@ -24,7 +24,7 @@ impl Serving {
     /// Starts it on free ports, and waits until it is ready.
     pub(crate) fn start(directory: Directory, args: &[&str]) -> Self {
         let args = [&PORTS, args].concat();
-        let command = directory.command(["serve", "--api-listen", "127.0.0.1:0"].iter().chain(&args));
+        let command = directory.command(["serve"].iter().chain(&args));
         Self::spawn(directory, command)
     }
 

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::{on_node, running};
 use crate::cluster::policy;
 use crate::support::client::Protocol;
-use crate::support::cluster::Registry;
 use crate::support::cluster::case::{Case, NAMESPACES, images_of, path, pod};
 use crate::support::cluster::webhook::Webhook;
+use crate::support::cluster::{Cluster, Registry, Size};
 use crate::support::distribution::Distribution;
 use crate::support::eventually;
 use crate::support::program::Directory;
@@ -121,10 +121,10 @@ fn secrets_with(case: &Case<'_>, text: &str) -> Vec<String> {
 
 #[test]
 fn a_registry_that_is_registered_by_four_fields_is_pulled_from_at_first_try_and_left_while_it_is_down() {
-    on_node("registered", |case| {
+    // A cluster of its own: what is looked for everywhere is in other tests' Secrets, too.
+    Cluster::with(Size::Node, &[]).unwrap().test("registered", |case| {
         let mut registry = Protected::start(case);
         let host = registry.login.host.clone();
-        // A password of this test's alone, to look for.
         let password = registry.login.password.clone();
         case.cluster
             .push(&registry.login, "docker.io/library/alpine:latest", "rewritten");
