@@ -96,6 +96,57 @@ fn one_line_installs_it_an_upgrade_shows_without_a_restart_and_an_uninstall_leav
 }
 
 #[test]
+fn an_uninstall_takes_pull_secrets_and_definitions_along_where_that_is_asked_for() {
+    Cluster::with(Size::Node, &[]).unwrap().test("cleanup", |case| {
+        let helm = Helm::new(case);
+        let protected = case.cluster.protected();
+        let values = [
+            format!("--set=registries.corp.url={}", protected.host),
+            format!("--set=registries.corp.username={}", protected.username),
+            format!("--set=registries.corp.password={}", protected.password),
+        ];
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        let install = ["install", "waypost", CHART, "--wait", "--timeout=100s"];
+        helm.run(&[&install, &*values].concat());
+        case.once("the pull secret", "secrets/waypost-pull", |secret| {
+            secret["data"][".dockerconfigjson"].is_string()
+        });
+        let definitions = || {
+            let names = case
+                .kubectl(&["get", "customresourcedefinitions", "--output=name"])
+                .exits(0);
+            names.out().matches("waypost.dev").count()
+        };
+        assert_ne!(definitions(), 0);
+        // Without being asked for: both stay.
+        helm.run(&["uninstall", "waypost", "--wait", "--timeout=100s"]);
+        case.once("what stays", "secrets/waypost-pull", |secret| {
+            secret["data"].is_object()
+        });
+        assert_ne!(definitions(), 0);
+
+        // The next release takes over what is there.
+        helm.run(&[&install, &*values].concat());
+        helm.upgrade(&["--set=cleanup.pullSecrets=true,cleanup.crds=true"]);
+        helm.run(&["uninstall", "waypost", "--wait", "--timeout=200s"]);
+        eventually("neither is left", || {
+            let secrets = [
+                "get",
+                "secrets",
+                "--all-namespaces",
+                "--field-selector=metadata.name=waypost-pull",
+                "--output=name",
+            ];
+            let left = case.kubectl(&secrets).exits(0);
+            (left.out().trim().is_empty() && definitions() == 0).then_some(())
+        });
+        eventually("nothing of the release is left", || {
+            helm.leftovers().is_empty().then_some(())
+        });
+    });
+}
+
+#[test]
 fn a_certificate_that_is_provided_is_served_and_trusted() {
     Cluster::with(Size::Node, &[]).unwrap().test("provided", |case| {
         let files = Directory::new();
