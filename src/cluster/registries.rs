@@ -109,7 +109,11 @@ impl Kubernetes {
         });
         let mut number = 0;
         let registries = follow(
-            async || Ok(registries(self.reconnect(&mut number).await?)),
+            async || {
+                let client = self.reconnect(&mut number).await?;
+                lock(&self.known).begin();
+                Ok(registries(client))
+            },
             Selection::all(RESOURCE),
             nobody,
             |event: following::Event<DynamicObject>| {
@@ -119,7 +123,7 @@ impl Kubernetes {
                     following::Event::Working => Event::Working,
                     following::Event::Broken(why) => Event::Broken(why),
                     following::Event::Missing(why) => {
-                        self.change(|known| known.list(&[]));
+                        self.change(Known::clear);
                         Event::Missing(why)
                     }
                 };
@@ -132,7 +136,11 @@ impl Kubernetes {
                 return std::future::pending().await;
             }
             follow(
-                async || Ok(Api::namespaced(self.reconnect(&mut number).await?, &self.namespace)),
+                async || {
+                    let client = self.reconnect(&mut number).await?;
+                    lock(&self.known).begin_secrets();
+                    Ok(Api::namespaced(client, &self.namespace))
+                },
                 Selection::all("secrets"),
                 nobody,
                 |event: following::Event<PartialObjectMeta<Secret>>| {

@@ -20,7 +20,17 @@ pub(super) struct Known {
     objects: BTreeMap<String, Object>,
     /// By name.
     secrets: BTreeMap<String, Mark>,
-    /// The uids of objects that this process has deleted: watches may yet tell of what they were before.
+    /// What this process itself did since the last look at everything began: the look may have been before it.
+    own: Own,
+}
+
+#[derive(Default)]
+struct Own {
+    /// Objects that it wrote, by name, until the watch tells of them.
+    objects: BTreeSet<String>,
+    /// Secrets that it wrote.
+    secrets: BTreeSet<String>,
+    /// The uids of objects that it deleted, until the watch tells of it.
     gone: BTreeSet<String>,
 }
 
@@ -37,7 +47,7 @@ impl Known {
             reads_secrets,
             objects: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            own: Own::default(),
         }
     }
 
@@ -48,31 +58,59 @@ impl Known {
         known
     }
 
-    /// These are all objects. One that this process has just made may be missing among them: then the watch tells of it in a moment.
+    /// From now on objects are looked for anew. What was written before will be among them.
+    pub(super) fn begin(&mut self) {
+        self.own.objects.clear();
+        self.own.gone.clear();
+    }
+
+    /// The same of Secrets.
+    pub(super) fn begin_secrets(&mut self) {
+        self.own.secrets.clear();
+    }
+
+    /// These are all objects.
     pub(super) fn list(&mut self, objects: &[DynamicObject]) {
-        self.gone.clear();
-        let before = std::mem::take(&mut self.objects);
+        let mut before = std::mem::take(&mut self.objects);
         for object in objects {
             let new = Object::read(object);
-            let old = before.get(&new.id);
-            let newest = match old {
-                Some(old) if old.revision > new.revision => old.clone(),
-                _ => {
-                    complain(old, &new);
+            let newest = match before.remove(&new.id) {
+                Some(old) if old.revision > new.revision => old,
+                old => {
+                    complain(old.as_ref(), &new);
                     new
                 }
             };
-            if !newest.is_ending {
+            if !newest.is_ending && !self.own.gone.contains(&newest.uid) {
                 self.objects.insert(newest.id.clone(), newest);
             }
         }
+        before.retain(|name, _| self.own.objects.contains(name));
+        self.objects.append(&mut before);
+    }
+
+    /// There are none: nobody knows what they are.
+    pub(super) fn clear(&mut self) {
+        self.begin();
+        self.objects.clear();
     }
 
     pub(super) fn follow(&mut self, changes: &[Change<DynamicObject>]) {
         for change in changes {
             match change {
-                Change::Applied(object) => self.put(Object::read(object)),
-                Change::Deleted(object) => self.deleted(&Object::read(object)),
+                Change::Applied(object) => {
+                    let object = Object::read(object);
+                    let (id, revision) = (object.id.clone(), object.revision);
+                    self.put(object);
+                    if self.objects.get(&id).is_none_or(|present| present.revision <= revision) {
+                        self.own.objects.remove(&id);
+                    }
+                }
+                Change::Deleted(object) => {
+                    let object = Object::read(object);
+                    self.own.gone.remove(&object.uid);
+                    self.deleted(&object);
+                }
             }
         }
     }
@@ -80,7 +118,7 @@ impl Known {
     /// An object is, or was, like this.
     pub(super) fn put(&mut self, object: Object) {
         let old = self.objects.get(&object.id);
-        if self.gone.contains(&object.uid) || old.is_some_and(|old| old.revision > object.revision) {
+        if self.own.gone.contains(&object.uid) || old.is_some_and(|old| old.revision > object.revision) {
             return;
         }
         complain(old, &object);
@@ -91,13 +129,19 @@ impl Known {
         }
     }
 
+    /// This process has written it.
+    pub(super) fn wrote(&mut self, object: Object) {
+        self.own.objects.insert(object.id.clone());
+        self.put(object);
+    }
+
     fn deleted(&mut self, object: &Object) {
-        self.gone.remove(&object.uid);
         if self
             .objects
             .get(&object.id)
             .is_some_and(|present| present.uid == object.uid)
         {
+            self.own.objects.remove(&object.id);
             self.objects.remove(&object.id);
         }
     }
@@ -105,29 +149,36 @@ impl Known {
     /// This process has deleted it.
     pub(super) fn delete(&mut self, object: &Object) {
         self.deleted(object);
-        // Forgotten when the watch tells of it or lists anew; where nothing is watched, never.
-        if self.gone.len() < MOST_GONE {
-            self.gone.insert(object.uid.clone());
+        // Forgotten when the watch tells of it or begins anew; where nothing is watched, never.
+        if self.own.gone.len() < MOST_GONE {
+            self.own.gone.insert(object.uid.clone());
         }
     }
 
     /// These are all Secrets.
     pub(super) fn list_secrets(&mut self, marks: &[PartialObjectMeta<Secret>]) {
-        let before = std::mem::take(&mut self.secrets);
+        let mut before = std::mem::take(&mut self.secrets);
         for meta in marks {
             let (name, new) = mark(&meta.metadata);
-            let newest = match before.get(&name) {
-                Some(old) if old.revision > new.revision => old.clone(),
+            let newest = match before.remove(&name) {
+                Some(old) if old.revision > new.revision => old,
                 _ => new,
             };
             self.secrets.insert(name, newest);
         }
+        before.retain(|name, _| self.own.secrets.contains(name));
+        self.secrets.append(&mut before);
     }
 
     pub(super) fn follow_secrets(&mut self, changes: &[Change<PartialObjectMeta<Secret>>]) {
         for change in changes {
             match change {
-                Change::Applied(meta) => self.put_secret(&meta.metadata),
+                Change::Applied(meta) => {
+                    self.put_secret(&meta.metadata);
+                    if let Some(name) = &meta.metadata.name {
+                        self.own.secrets.remove(name);
+                    }
+                }
                 Change::Deleted(meta) => {
                     let (name, deleted) = mark(&meta.metadata);
                     if self
@@ -135,6 +186,7 @@ impl Known {
                         .get(&name)
                         .is_some_and(|present| present.revision <= deleted.revision)
                     {
+                        self.own.secrets.remove(&name);
                         self.secrets.remove(&name);
                     }
                 }
@@ -142,8 +194,20 @@ impl Known {
         }
     }
 
+    /// This process has written a Secret.
+    pub(super) fn wrote_secret(&mut self, meta: &ObjectMeta) {
+        self.own.secrets.extend(meta.name.clone());
+        self.put_secret(meta);
+    }
+
+    /// This process has deleted it.
+    pub(super) fn delete_secret(&mut self, name: &str) {
+        self.own.secrets.remove(name);
+        self.secrets.remove(name);
+    }
+
     /// A Secret is, or was, like this.
-    pub(super) fn put_secret(&mut self, meta: &ObjectMeta) {
+    fn put_secret(&mut self, meta: &ObjectMeta) {
         let (name, new) = mark(meta);
         if self.secrets.get(&name).is_none_or(|old| old.revision <= new.revision) {
             self.secrets.insert(name, new);

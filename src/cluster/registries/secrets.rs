@@ -78,7 +78,7 @@ impl Kubernetes {
         wipe(&mut secret);
         let mut made = made?;
         wipe(&mut made);
-        self.change(|known| known.put_secret(&made.metadata));
+        self.change(|known| known.wrote_secret(&made.metadata));
         Ok(name)
     }
 
@@ -129,8 +129,11 @@ impl Kubernetes {
             // It is gone already, or another has its name.
             Err(Failed {
                 code: Some(404 | 409), ..
-            })
-            | Ok(_) => Ok(()),
+            }) => Ok(()),
+            Ok(_) => {
+                self.change(|known| known.delete_secret(name));
+                Ok(())
+            }
             Err(failed) => Err(failed),
         }
     }

@@ -61,6 +61,28 @@ fn nothing_that_is_known_is_replaced_by_what_is_older() {
 }
 
 #[test]
+fn what_was_written_or_deleted_here_while_everything_is_looked_for_stays_so() {
+    let mut known = Known::new(true);
+    known.list(&[object("old", 1, "old.io")]);
+    known.wrote(Object::read(&object("before", 2, "before.io")));
+    known.begin();
+    known.begin_secrets();
+    let labels = json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/registry": "new"});
+    known.wrote_secret(&secret("s", "u", 3, labels).metadata);
+    known.wrote(Object::read(&object("new", 4, "new.io")));
+    known.delete(&Object::read(&object("old", 1, "old.io")));
+    // The list is of a moment before: what was written before it began, and is not in it, somebody else has deleted.
+    known.list(&[object("old", 1, "old.io")]);
+    known.list_secrets(&[]);
+    assert_eq!(urls(&known), ["new.io"]);
+    assert_eq!(known.registries()[0].pull, Some(store::Edition("s-u".to_owned())));
+    // When everything is looked for again, what is not there is gone.
+    known.begin();
+    known.list(&[]);
+    assert_eq!(urls(&known), [] as [&str; 0]);
+}
+
+#[test]
 fn what_was_deleted_here_does_not_come_back_by_what_the_watch_tells_of_before() {
     let mut known = Known::new(true);
     let old = object("a", 5, "r.io");

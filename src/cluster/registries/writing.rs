@@ -289,7 +289,7 @@ impl Kubernetes {
     /// The object is like this now: whoever follows sees it at once.
     fn wrote(&self, object: &Object) -> Result<Stored, StoreError> {
         self.change(|known| {
-            known.put(object.clone());
+            known.wrote(object.clone());
             known.stored(object)
         })
     }
