@@ -10,7 +10,6 @@ mod current;
 mod declared;
 mod docker_config;
 mod events;
-mod logins;
 mod namespaces;
 mod policies;
 mod ports;

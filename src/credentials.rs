@@ -6,8 +6,10 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::Path,
+    time::Duration,
 };
 
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::registry::{Credential, Login, Password};
@@ -49,6 +51,23 @@ pub enum CredentialError {
 /// When the file or the variable is not there, or is no password.
 pub fn login(credential: &Credential) -> Result<Login, CredentialError> {
     login_by(credential, |variable| env::var_os(variable))
+}
+
+/// The same for who must not block: within some seconds, or a sentence that says why not.
+///
+/// # Errors
+///
+/// As [`login`]; also when a file system does not answer.
+pub async fn login_soon(credential: Credential) -> Result<Login, String> {
+    let blocking = tokio::task::spawn_blocking(move || login(&credential));
+    match timeout(DEADLINE, blocking).await {
+        Ok(Ok(login)) => login.map_err(|error| error.to_string()),
+        Ok(Err(_)) => Err("this process is about to end".to_owned()),
+        Err(_) => Err(format!(
+            "the file with the password was not read within {} s",
+            DEADLINE.as_secs()
+        )),
+    }
 }
 
 fn login_by(credential: &Credential, variable: impl Fn(&str) -> Option<OsString>) -> Result<Login, CredentialError> {
@@ -111,6 +130,9 @@ fn text(bytes: Vec<u8>, what: &dyn Fn() -> String) -> Result<Password, Credentia
 
 /// Of a password: Google's are the longest, some 2.5 kB.
 const MOST_BYTES: usize = 64 * 1024;
+
+/// For a file system that does not answer.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

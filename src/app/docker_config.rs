@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use zeroize::Zeroizing;
 
-use super::logins;
 use crate::{
     config::{self, StoreKind},
+    credentials,
     registry::{Login, Registry, credential},
     store::{Embedded, Store},
 };
@@ -91,7 +91,7 @@ pub async fn docker_config(
             }
             Err(_) => bail!("the registry `{id}` is not understood: register it again"),
         };
-        let login = match logins::login(&pull).await {
+        let login = match credentials::login_soon(pull).await {
             Ok(login) => login,
             Err(why) if !asked => {
                 remarks.push(format!("the registry {id} is left out: {why}"));

@@ -92,6 +92,13 @@ impl fmt::Debug for Password {
     }
 }
 
+impl Credential {
+    /// Whether the password may become another one without anybody saying so to Waypost.
+    pub fn is_elsewhere(&self) -> bool {
+        !matches!(self, Self::Login(_))
+    }
+}
+
 /// It is never serialised: there is no `Serialize` to use by mistake.
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -298,12 +298,9 @@ impl One {
         let Some(credential) = kept.map_err(|error| Finding::not_kept(&error))?.pull else {
             return Ok(None);
         };
-        // It may be a file.
-        let resolved = tokio::task::spawn_blocking(move || credentials::login(&credential)).await;
-        match resolved {
-            Ok(Ok(login)) => Ok(Some(login)),
-            Ok(Err(error)) => Err(Finding::not_resolved(&error.to_string())),
-            Err(_) => Err(Finding::not_resolved("this process is about to end")),
+        match credentials::login_soon(credential).await {
+            Ok(login) => Ok(Some(login)),
+            Err(why) => Err(Finding::not_resolved(&why)),
         }
     }
 

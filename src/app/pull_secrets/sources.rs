@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    app::logins,
+    credentials,
     pull_secret::Source,
     registry::{Login, Registry},
     store::{Edition, Registries, Store, StoreError, Stored},
@@ -136,8 +136,9 @@ impl Sources {
         let Some(credential) = credentials.pull else {
             return Ok(None);
         };
-        let login = logins::login(&credential).await?;
-        Ok(Some((Some(login), !logins::is_elsewhere(&credential))))
+        let lasting = !credential.is_elsewhere();
+        let login = credentials::login_soon(credential).await?;
+        Ok(Some((Some(login), lasting)))
     }
 }
 
