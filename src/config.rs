@@ -160,6 +160,8 @@ pub struct Cluster {
     pub kubeconfig: Option<PathBuf>,
     /// The namespace of Waypost itself; without it, that of the Pod or of the kubeconfig.
     pub namespace: Option<String>,
+    /// The MutatingWebhookConfiguration that says which namespaces are served.
+    pub webhook_configuration: Option<String>,
 }
 
 /// `controller`

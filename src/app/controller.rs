@@ -60,7 +60,12 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         },
         pull,
         opt_out: _,
-        cluster: config::Cluster { kubeconfig, namespace },
+        cluster:
+            config::Cluster {
+                kubeconfig,
+                namespace,
+                webhook_configuration,
+            },
         controller: config::Controller { name, lease },
         certificates,
         log: _,
@@ -68,7 +73,8 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
     if let Some(file) = &file {
         tracing::info!(file = %file.display(), "the configuration was read from {}", file.display());
     }
-    let webhook_configuration = certificates.webhook_configuration.clone();
+    // Whose trust is kept is the one that asks, unless somebody says otherwise.
+    let webhook_configuration = webhook_configuration.or_else(|| certificates.webhook_configuration.clone());
     let kept = kept(certificates)?;
     let access = access(kubeconfig);
     let server = access.connect().await?;

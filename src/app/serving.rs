@@ -85,7 +85,12 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         registries: config::Registries { dir: _, probe },
         pull,
         opt_out: _,
-        cluster: config::Cluster { kubeconfig, namespace },
+        cluster:
+            config::Cluster {
+                kubeconfig,
+                namespace,
+                webhook_configuration: serving_configuration,
+            },
         controller: _,
         certificates:
             config::Certificates {
@@ -178,7 +183,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                 access,
                 name: pull.secret,
                 keeper: registries.keeper(),
-                webhook_configuration: webhook_configuration.clone(),
+                webhook_configuration: serving_configuration,
                 store: store.clone(),
                 instance: identity(),
                 metrics: metrics.pull_secrets(),

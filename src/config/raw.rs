@@ -210,6 +210,9 @@ pub struct Cluster {
     /// The namespace of Waypost itself. Without it, the Pod's own, or the one of the kubeconfig's context. Variable:
     /// `WAYPOST_CLUSTER__NAMESPACE`.
     pub namespace: Option<String>,
+    /// The MutatingWebhookConfiguration by which the API server asks: the namespaces that it selects are those that a registry is for
+    /// which names none. Without it, `certificates.webhook_configuration`, or all but those of Kubernetes itself. Variable: `WAYPOST_CLUSTER__WEBHOOK_CONFIGURATION`.
+    pub webhook_configuration: Option<String>,
 }
 
 /// The controller.

@@ -94,6 +94,13 @@ impl Resolver {
         if let Some(namespace) = &cluster.namespace {
             self.label(key("cluster.namespace"), "a namespace", namespace);
         }
+        if let Some(name) = &cluster.webhook_configuration {
+            self.object_name(
+                key("cluster.webhook_configuration"),
+                "a MutatingWebhookConfiguration",
+                name,
+            );
+        }
         self.object_name(key("controller.name"), "a Lease", &controller.name);
         let lease = self.at_least("controller.lease", &controller.lease, SHORTEST_LEASE);
         let certificates = self.certificates(certificates);
@@ -141,6 +148,7 @@ impl Resolver {
             cluster: Cluster {
                 kubeconfig: kubeconfig.flatten(),
                 namespace: cluster.namespace,
+                webhook_configuration: cluster.webhook_configuration,
             },
             controller: Controller {
                 name: controller.name,

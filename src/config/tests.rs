@@ -77,6 +77,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("opt_out.allowed {}", opt_out.allowed),
         format!("cluster.kubeconfig {:?}", cluster.kubeconfig),
         format!("cluster.namespace {:?}", cluster.namespace),
+        format!("cluster.webhook_configuration {:?}", cluster.webhook_configuration),
         format!("controller.name {}", controller.name),
         format!("controller.lease {:?}", controller.lease),
         format!("certificates.secret {:?}", certificates.secret),
@@ -93,7 +94,7 @@ fn lines(config: &Config) -> Vec<String> {
     ]
 }
 
-const DEFAULTS: [&str; 33] = [
+const DEFAULTS: [&str; 34] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -117,6 +118,7 @@ const DEFAULTS: [&str; 33] = [
     "opt_out.allowed true",
     "cluster.kubeconfig None",
     "cluster.namespace None",
+    "cluster.webhook_configuration None",
     "controller.name waypost-controller",
     "controller.lease 15s",
     "certificates.secret None",
@@ -130,7 +132,7 @@ const DEFAULTS: [&str; 33] = [
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 33] = [
+const KEYS: [(&str, &str, &str, &str); 34] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -159,6 +161,7 @@ const KEYS: [(&str, &str, &str, &str); 33] = [
     ("opt_out.allowed", "false", "false", "false"),
     ("cluster.kubeconfig", "k", "k", "Some(\"k\")"),
     ("cluster.namespace", "n", "n", "Some(\"n\")"),
+    ("cluster.webhook_configuration", "w", "w", "Some(\"w\")"),
     ("controller.name", "c", "c", "c"),
     ("controller.lease", "3s", "3s", "3s"),
     ("certificates.secret", "s.t", "s.t", "Some(\"s.t\")"),

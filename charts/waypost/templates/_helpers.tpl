@@ -88,6 +88,8 @@ pull:
   secrets: {{ .Values.inject.pullSecrets | toJson }}
 opt_out:
   allowed: {{ .Values.optOut.allowed }}
+cluster:
+  webhook_configuration: {{ include "waypost.name" . }}
 controller:
   # Of its Deployment, which owns what it makes, and of its Lease.
   name: {{ include "waypost.name" . }}-controller
