@@ -16,7 +16,7 @@ use crate::support::helm::helm_in;
 use crate::support::program::{Directory, Finished, finish};
 
 /// Installs, changes and removes the one release of a cluster.
-struct Helm<'a> {
+pub(super) struct Helm<'a> {
     case: &'a Case<'a>,
     home: Directory,
     image: [String; 2],
@@ -190,7 +190,7 @@ fn a_certificate_that_is_provided_is_served_and_trusted() {
 
 impl<'a> Helm<'a> {
     /// With the image in the cluster's registry.
-    fn new(case: &'a Case<'a>) -> Self {
+    pub(super) fn new(case: &'a Case<'a>) -> Self {
         let image = format!("{}/waypost", case.cluster.registry().host);
         let mut push = case.cluster.tool("crane");
         push.args(["push", IMAGE.layout.to_str().unwrap(), &format!("{image}:test")]);
@@ -206,7 +206,7 @@ impl<'a> Helm<'a> {
     }
 
     /// Runs Helm, without its user's settings.
-    fn run(&self, args: &[&str]) -> Finished {
+    pub(super) fn run(&self, args: &[&str]) -> Finished {
         let mut command = helm_in(&self.home);
         command.args(args).env("KUBECONFIG", self.case.cluster.kubeconfig());
         if args[0] == "install" {
@@ -215,7 +215,12 @@ impl<'a> Helm<'a> {
         finish(command, b"").exits(0)
     }
 
-    fn upgrade(&self, values: &[&str]) -> Finished {
+    /// The values that say which image.
+    pub(super) fn image(&self) -> Vec<&str> {
+        self.image.iter().map(String::as_str).collect()
+    }
+
+    pub(super) fn upgrade(&self, values: &[&str]) -> Finished {
         let upgrade = [
             "upgrade",
             "waypost",
@@ -241,7 +246,7 @@ impl<'a> Helm<'a> {
     }
 
     /// What the release has in the cluster, made by Helm or by the controller.
-    fn leftovers(&self) -> String {
+    pub(super) fn leftovers(&self) -> String {
         let kinds = "mutatingwebhookconfigurations,clusterroles,clusterrolebindings,priorityclasses,deployments,pods,services,\
                      endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,poddisruptionbudgets,networkpolicies";
         let found = self
@@ -286,4 +291,4 @@ fn becomes(case: &Case<'_>, image: &str) {
     });
 }
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/waypost");
+pub(super) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/waypost");

@@ -1,9 +1,11 @@
 //! A registry that is registered once, and Pods that pull from it: what an admin sees.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::installing::{CHART, Helm};
 use super::{on_node, running};
 use crate::cluster::policy;
 use crate::support::client::Protocol;
@@ -12,7 +14,7 @@ use crate::support::cluster::webhook::Webhook;
 use crate::support::cluster::{Cluster, Registry, Size};
 use crate::support::distribution::Distribution;
 use crate::support::eventually;
-use crate::support::program::Directory;
+use crate::support::program::{Directory, Finished, finish};
 
 /// A registry with a password that nothing else has, which can be stopped.
 struct Protected<'a> {
@@ -227,5 +229,234 @@ fn while_a_registry_is_down_the_next_target_of_the_list_is_pulled_from() {
         case.kubectl(&["run", "after", "--image=org/app:1"]).exits(0);
         assert_eq!(images_of(&running(case, "after")), [image(&second.host)]);
         assert_eq!(waypost.metric("waypost_registry_up{registry=\"first\"}"), 0.0);
+    });
+}
+
+/// The REST API of a release, as somebody in the cluster reaches it.
+struct Api<'a> {
+    case: &'a Case<'a>,
+    directory: Directory,
+    address: String,
+}
+
+impl<'a> Api<'a> {
+    /// Of the release `waypost` in `default`.
+    fn new(case: &'a Case<'a>) -> Self {
+        use base64::Engine;
+        let service = case.admin.get(&path("default", "services/waypost-api")).unwrap();
+        let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+        let configuration = case.admin.get(&format!("{configurations}/waypost")).unwrap();
+        let bundle = configuration["webhooks"][0]["clientConfig"]["caBundle"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let directory = Directory::new();
+        let bundle = base64::engine::general_purpose::STANDARD.decode(bundle).unwrap();
+        directory.write("ca.crt", String::from_utf8(bundle).unwrap());
+        Self {
+            case,
+            directory,
+            address: service["spec"]["clusterIP"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A token of a ServiceAccount of the test's namespace.
+    fn token(&self, account: &str) -> String {
+        let said = self.case.kubectl(&["create", "token", account]).exits(0);
+        said.out().trim().to_owned()
+    }
+
+    /// The status and the answer.
+    fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        self.directory
+            .write("token", format!("header = \"Authorization: Bearer {token}\"\n"));
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "30", "--config"])
+            .arg(self.directory.path().join("token"))
+            .arg("--cacert")
+            .arg(self.directory.path().join("ca.crt"))
+            .args(["--resolve", &format!("waypost-api.default.svc:443:{}", self.address)])
+            .args(["--request", method, "--write-out", "\n%{http_code}"]);
+        if let Some(body) = body {
+            self.directory.write("body", body.to_string());
+            curl.args(["--header", "Content-Type: application/json", "--data-binary"])
+                .arg(format!("@{}", self.directory.path().join("body").display()));
+        }
+        curl.arg(format!("https://waypost-api.default.svc{path}"));
+        let said: Finished = finish(curl, b"").exits(0);
+        let (answer, status) = said.out().rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), answer.to_owned())
+    }
+}
+
+/// Whether somebody may do something, as `kubectl auth can-i` says it.
+fn may(case: &Case<'_>, account: &str, args: &[&str]) -> bool {
+    let account = format!("--as=system:serviceaccount:default:waypost-{account}");
+    let asked = case.kubectl(&[&["auth", "can-i"], args, &[&*account]].concat());
+    asked.out().trim() == "yes"
+}
+
+#[test]
+fn a_registry_of_a_release_is_pulled_from_and_what_helm_declares_is_helms() {
+    Cluster::with(Size::Node, &[]).unwrap().test("released", |case| {
+        let mut registry = Protected::start(case);
+        let host = registry.login.host.clone();
+        let port = registry.running.as_ref().unwrap().port;
+        case.cluster
+            .push(&registry.login, "docker.io/library/alpine:latest", "rewritten");
+        case.cluster.push(&registry.login, "team/app:1", "named by its author");
+        let helm = Helm::new(case);
+        let values = [
+            format!("--set=pullThrough.registry={host}"),
+            format!("--set=registries.local.url={host}"),
+            // To a Pod the node's loopback is another one.
+            format!("--set=registries.local.endpoint=http://192.168.77.1:{port}"),
+            format!("--set=registries.local.username={}", registry.login.username),
+            format!("--set=registries.local.password={}", registry.login.password),
+            "--set=registries.local.namespaces.selector.matchLabels.images=allowed".to_owned(),
+        ];
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        let install = ["install", "waypost", CHART, "--wait", "--timeout=100s"];
+        helm.run(&[&install, &*values].concat());
+
+        let object = "/apis/waypost.dev/v1alpha1/registries/local";
+        let is = |kind: &str, status: &str| {
+            let found = case.admin.get(object).ok()?;
+            let mut conditions = found["status"]["conditions"].as_array()?.iter();
+            conditions
+                .any(|condition| condition["type"] == kind && condition["status"] == status)
+                .then_some(())
+        };
+        eventually("it is reachable", || is("Reachable", "True"));
+        eventually("it takes the credential", || is("Authenticated", "True"));
+        let table = case.kubectl(&["get", "registries", "--output=wide"]).exits(0);
+        assert!(
+            table.out().contains("local") && table.out().contains(&host),
+            "{}",
+            table.out()
+        );
+
+        let namespace = case.another_namespace(&json!({"images": "allowed"}));
+        for (app, image) in [("rewritten", "alpine"), ("named", &*format!("{host}/team/app:1"))] {
+            case.kubectl(&["--namespace", &namespace, "create", "deployment", app, "--image", image])
+                .exits(0);
+        }
+        let rewritten = format!("{host}/docker.io/library/alpine");
+        run_at_first_try(case, &namespace, "rewritten", &rewritten);
+        run_at_first_try(case, &namespace, "named", &format!("{host}/team/app:1"));
+        let expected = [
+            "default/waypost-registry-local-pull".to_owned(),
+            format!("{namespace}/waypost-pull"),
+        ];
+        let password = registry.login.password.clone();
+        let credential = || {
+            // Helm keeps the values of its releases in Secrets of its own.
+            let mut found = secrets_with(case, &password);
+            found.retain(|name| !name.starts_with("default/sh.helm.release"));
+            found.sort();
+            found
+        };
+        assert_eq!(credential(), expected);
+        // Who is not admitted gets no credential by naming the registry, and none by what Waypost makes of his Pod.
+        for image in ["alpine", &*format!("{host}/team/app:1")] {
+            let stored = case.dry_run(&pod("stranger", image)).unwrap();
+            assert_eq!(stored["spec"]["imagePullSecrets"], Value::Null, "{image}");
+        }
+        for (account, args, expected) in [
+            ("webhook", &["get", "secrets", "--all-namespaces"][..], false),
+            (
+                "webhook",
+                &["get", "secrets/waypost-pull", "--namespace", &namespace],
+                false,
+            ),
+            ("webhook", &["list", "secrets", "--namespace", "default"], false),
+            ("controller", &["get", "secrets", "--namespace", &namespace], false),
+            (
+                "controller",
+                &["get", "secrets/other", "--namespace", &namespace],
+                false,
+            ),
+            (
+                "controller",
+                &["get", "secrets/waypost-pull", "--namespace", &namespace],
+                true,
+            ),
+            ("controller", &["get", "secrets", "--namespace", "default"], true),
+        ] {
+            assert_eq!(may(case, account, args), expected, "{account} {args:?}");
+        }
+
+        // By REST, with the rights of RBAC.
+        let api = Api::new(case);
+        let token = api.token("default");
+        let request = json!({
+            "name": "Second",
+            "registry_url": "registry.example.com/team",
+            "registry_username": "u",
+            "registry_password": "hunter2",
+            "namespaces": {"names": ["nobody"]},
+        });
+        let (status, answer) = api.ask(&token, "POST", "/v1/registries", Some(&request));
+        assert_eq!(status, 403, "{answer}");
+        let role = [
+            "create",
+            "clusterrole",
+            "registrar",
+            "--verb=*",
+            "--resource=registries.waypost.dev",
+        ];
+        case.kubectl(&role).exits(0);
+        let account = format!("--serviceaccount={}:default", case.namespace);
+        let binding = [
+            "create",
+            "clusterrolebinding",
+            "registrar",
+            "--clusterrole=registrar",
+            &account,
+        ];
+        case.kubectl(&binding).exits(0);
+        let answer = eventually("it may be registered", || {
+            let (status, answer) = api.ask(&token, "POST", "/v1/registries", Some(&request));
+            (status == 201).then_some(answer)
+        });
+        assert!(
+            answer.contains("\"id\":\"second\"") && !answer.contains("hunter2"),
+            "{answer}"
+        );
+        let (status, answer) = api.ask(&token, "DELETE", "/v1/registries/local?force=true", None);
+        assert_eq!(status, 409, "{answer}");
+        assert!(answer.contains("Helm"), "{answer}");
+        let (status, answer) = api.ask(&token, "DELETE", "/v1/registries/second", None);
+        assert_eq!(status, 204, "{answer}");
+
+        // Stopped, it is no target; started, it is one again.
+        let asked = || {
+            let path = format!("{}?dryRun=All", path(&namespace, "pods"));
+            images_of(&case.admin.post(&path, &pod("asked", "alpine")).unwrap())
+        };
+        let port = registry.stop();
+        eventually("the original image", || (asked() == ["alpine"]).then_some(()));
+        registry.start_again(port);
+        eventually("the registry again", || (asked() == [&*rewritten]).then_some(()));
+
+        // What is no longer declared goes, with what namespaces had of it.
+        helm.upgrade(&["--set=registries=null"]);
+        eventually("the object is gone", || case.admin.get(object).is_err().then_some(()));
+        eventually("no namespace has the credential", || {
+            credential().is_empty().then_some(())
+        });
+        helm.run(
+            &[
+                &["upgrade", "waypost", CHART, "--wait", "--timeout=100s"],
+                &*helm.image(),
+                &*values,
+            ]
+            .concat(),
+        );
+        eventually("the object again", || case.admin.get(object).ok());
+        helm.run(&["uninstall", "waypost", "--wait", "--timeout=100s"]);
+        eventually("the object goes with the release", || {
+            case.admin.get(object).is_err().then_some(())
+        });
     });
 }
