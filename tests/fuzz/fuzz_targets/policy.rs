@@ -58,7 +58,10 @@ fn decided(snapshot: &Snapshot, image: &str) {
     let decision = decide(snapshot, &context, &reference, None, false);
     let Some(target) = decision.target else { return };
     assert_eq!(decision.outcome, Outcome::Rewritten);
-    assert!(!snapshot.registries.is_unavailable(&target), "{image} became {target}, which is down");
+    assert!(
+        !snapshot.registries.is_unavailable(&target),
+        "{image} became {target}, which is down"
+    );
     let target = Reference::parse(&target).unwrap_or_else(|error| panic!("{image} became {target}: {error}"));
     assert_eq!((target.tag(), target.digest()), (reference.tag(), reference.digest()));
     let again = decide(snapshot, &context, &target, None, false);

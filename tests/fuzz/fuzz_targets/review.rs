@@ -73,10 +73,11 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let mut snapshot = Snapshot::new(Arc::new(compiled.set.expect("the policy of this file is valid")), 1);
     snapshot.registries = Registries::new(vec![Registered {
         id: "registry.cern.ch".into(),
-        host: "registry.cern.ch".into(),
-        organization: "".into(),
-        namespaces: None,
-        selector: None,
+        address: waypost::registry::Address {
+            host: "registry.cern.ch".into(),
+            organization: "".into(),
+        },
+        namespaces: waypost::registry::Admitted::default(),
         has_pull_credential: true,
         available: true,
     }]);
