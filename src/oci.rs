@@ -70,12 +70,12 @@ impl Client {
         }
     }
 
-    /// A registry. `realms`: hosts besides its own and those that are known to belong to it that its credential may be sent to for tokens.
+    /// A registry.
     ///
     /// # Errors
     ///
     /// When its CA bundle cannot be used.
-    pub fn registry(&self, registry: &Registry, realms: &[String]) -> Result<Remote, BundleError> {
+    pub fn registry(&self, registry: &Registry) -> Result<Remote, BundleError> {
         let endpoint = registry.endpoint.clone();
         let scheme = match endpoint.scheme {
             Scheme::Http => "http",
@@ -92,7 +92,7 @@ impl Client {
             base,
             organization: registry.address.organization.clone(),
             docker_hub: registry.address.is_docker_hub(),
-            realms: Realms::of(&endpoint, &registry.address, realms),
+            realms: Realms::of(registry),
             http: Http::new(self.roots.config(endpoint.ca_bundle.as_deref())?),
             endpoint,
             tokens: self.tokens.clone(),

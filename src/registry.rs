@@ -13,7 +13,7 @@ mod names;
 pub mod spec;
 
 pub use self::{
-    address::{Address, Endpoint, Host, Scheme},
+    address::{Address, Endpoint, Host, MOST_TOKEN_HOSTS, Scheme},
     condition::{Condition, ConditionKind, Status},
     credential::{Credential, Credentials, Login, Password},
     names::Names,
@@ -38,6 +38,8 @@ pub struct Registry {
     pub address: Address,
     /// Where Waypost itself reaches it.
     pub endpoint: Endpoint,
+    /// Hosts besides its own that its credentials may be sent to for tokens: in lower case, each with its port if only that one is meant.
+    pub token_hosts: Vec<Box<str>>,
     /// Under which names images are in it.
     pub names: Names,
     /// Whose Pods may pull from it.
@@ -67,6 +69,7 @@ impl Registry {
             endpoint,
             plain_http,
             ca_bundle,
+            token_hosts,
             names,
             namespaces,
             pull_credential: _,
@@ -85,6 +88,7 @@ impl Registry {
             problems.push(problem);
             Endpoint::default_of(&address)
         });
+        let token_hosts = address::token_hosts(token_hosts, &mut problems);
         let names = Names::parse(&address, names.as_ref()).unwrap_or_else(|problem| {
             problems.push(problem);
             Names::everything(&Address::docker_hub())
@@ -99,6 +103,7 @@ impl Registry {
             location: *location,
             address,
             endpoint,
+            token_hosts,
             names,
             namespaces,
         })

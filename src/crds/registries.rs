@@ -4,7 +4,10 @@
 use serde_json::{Value, json};
 
 use super::{Check, Definition, check, structural::structural};
-use crate::{policy::spec, registry::RegistrySpec};
+use crate::{
+    policy::spec,
+    registry::{MOST_TOKEN_HOSTS, RegistrySpec},
+};
 
 pub(super) fn registries() -> Value {
     let mut spec = structural(&spec::schema::<RegistrySpec>());
@@ -13,6 +16,7 @@ pub(super) fn registries() -> Value {
     for (key, checks) in KEY_CHECKS {
         check(&mut spec["properties"][key], checks);
     }
+    check(&mut spec["properties"]["tokenHosts"]["items"], TOKEN_HOST_CHECKS);
     for key in ["pullCredential", "pushCredential"] {
         check(
             &mut spec["properties"][key]["properties"]["secretName"],
@@ -63,6 +67,7 @@ fn bound(spec: &mut Value) {
         (&["url"], json!({"maxLength": 512})),
         (&["endpoint"], json!({"maxLength": 512})),
         (&["caBundle"], json!({"maxLength": 262_144})),
+        (&["tokenHosts"], json!({"maxItems": MOST_TOKEN_HOSTS})),
         (&["names", "to"], json!({"maxLength": 512})),
         (&["names", "from"], json!({"maxLength": 255})),
         (&["namespaces", "names"], json!({"minItems": 1, "maxItems": 500})),
@@ -80,6 +85,7 @@ fn bound(spec: &mut Value) {
             place[key] = bound.clone();
         }
     }
+    properties["tokenHosts"]["items"]["maxLength"] = 261.into();
     let name = &mut properties["namespaces"]["properties"]["names"]["items"];
     name["maxLength"] = 63.into();
     name["pattern"] = "^[a-z0-9*-]+$".into();
@@ -127,6 +133,11 @@ const SPEC_CHECKS: &[Check] = &[
         message: "a CA bundle is given for a registry that is reached without TLS: take one of the two out",
         at: ".caBundle",
     },
+    Check {
+        rule: "!has(self.tokenHosts) || self.tokenHosts.all(host, !host.contains('@'))",
+        message: "a host has no username and no password before it: a password belongs into a Secret, which pullCredential names",
+        at: ".tokenHosts",
+    },
 ];
 
 /// Of what is below `spec`.
@@ -171,6 +182,13 @@ const KEY_CHECKS: [(&str, &[Check]); 3] = [
         ],
     ),
 ];
+
+/// Of each host that issues tokens.
+const TOKEN_HOST_CHECKS: &[Check] = &[Check {
+    rule: "self.contains('@') || self.matches('^([A-Za-z0-9.-]+|[[][0-9A-Fa-f:]+[]])(:[0-9]+)?$')",
+    message: "a host is meant, with its port if only that one is, without https:// and a path: gitlab.example.com",
+    at: "",
+}];
 
 /// As the API server names Secrets.
 const SECRET_NAME_CHECKS: &[Check] = &[Check {

@@ -167,8 +167,11 @@ impl Remote {
         if allowed == Allowed::Nothing || login.is_some() && allowed != Allowed::Credential {
             let scheme = realm.scheme_str().unwrap_or_default();
             // Without whatever somebody put before an `@`.
-            let realm = format!("{scheme}://{}", host_of(realm));
-            return Err(Fault::ForeignRealm { realm }.into());
+            let host = host_of(realm);
+            let realm = format!("{scheme}://{host}");
+            // Without TLS, or with an `@`, it would not be sent there whoever named the host.
+            let host = Some(host).filter(|_| scheme == "https" && allowed == Allowed::Anonymous);
+            return Err(Fault::ForeignRealm { realm, host }.into());
         }
         let tokens = |what: &str| Fault::Tokens {
             host: host_of(realm),

@@ -97,11 +97,14 @@ pub enum Fault {
     },
     /// The credential would have to go where it must not.
     #[error(
-        "tokens for it are issued at {realm}, which is neither its own host nor known to belong to it: the credential is not sent there"
+        "tokens for it are issued at {realm}, which is neither its own host nor known to belong to it: the credential is not sent there{}",
+        named(host.as_deref())
     )]
     ForeignRealm {
         /// Where the registry wants it to be sent, without path and query.
         realm: String,
+        /// The host, and its port if it has one, where it would be sent there if an admin named it.
+        host: Option<String>,
     },
     /// Somebody else answers in its place.
     #[error("{host} redirects to {to}: the credential is not sent there, so nobody can tell whether it is taken")]
@@ -168,6 +171,18 @@ pub enum TlsFault {
     /// They do not agree.
     #[error("no TLS connection came about: {0}")]
     Handshake(String),
+}
+
+/// What an admin may do about a host that is not known to belong to a registry.
+fn named(host: Option<&str>) -> String {
+    match host {
+        // In brackets of its own it would be a list in a list.
+        Some(host) if host.starts_with('[') => {
+            format!("; give `tokenHosts: [\"{host}\"]` if that host belongs to the registry")
+        }
+        Some(host) => format!("; give `tokenHosts: [{host}]` if that host belongs to the registry"),
+        None => String::new(),
+    }
 }
 
 impl Fault {

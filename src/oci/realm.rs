@@ -6,7 +6,7 @@
 
 use hyper::Uri;
 
-use crate::registry::{Address, Endpoint, Scheme};
+use crate::registry::{Registry, Scheme};
 
 /// Whom a registry's credential is for.
 #[derive(Clone, Debug)]
@@ -14,8 +14,8 @@ pub(super) struct Realms {
     /// The host that it is reached at, without its port.
     endpoint: String,
     plain_http: bool,
-    /// Others, without their ports.
-    others: Vec<String>,
+    /// Others, with the one port that is meant, where not all are.
+    others: Vec<(String, Option<u16>)>,
 }
 
 /// What may be sent to where tokens are issued.
@@ -30,16 +30,17 @@ pub(super) enum Allowed {
 }
 
 impl Realms {
-    pub(super) fn of(endpoint: &Endpoint, address: &Address, named: &[String]) -> Self {
+    pub(super) fn of(registry: &Registry) -> Self {
+        let endpoint = &registry.endpoint;
         let own = endpoint.host.name().to_ascii_lowercase();
-        let address = name_of(&address.host);
-        let mut others: Vec<_> = named.iter().map(|host| name_of(host)).collect();
+        let (address, _) = parts_of(&registry.address.host);
+        let mut others: Vec<_> = registry.token_hosts.iter().map(|host| parts_of(host)).collect();
         for (registry, realm) in KNOWN {
             if *registry == own || *registry == address {
-                others.push((*realm).to_owned());
+                others.push(((*realm).to_owned(), None));
             }
         }
-        others.push(address);
+        others.push((address, None));
         Self {
             endpoint: own,
             plain_http: endpoint.scheme == Scheme::Http,
@@ -47,7 +48,7 @@ impl Realms {
         }
     }
 
-    /// Any port of a host will do: GitLab's registry is at :5050 of the host whose :443 issues its tokens.
+    /// Any port of a host will do, unless an admin names one: GitLab's registry is at :5050 of the host whose :443 issues its tokens.
     pub(super) fn allows(&self, realm: &Uri) -> Allowed {
         let (Some(scheme), Some(host)) = (realm.scheme_str(), realm.host()) else {
             return Allowed::Nothing;
@@ -61,8 +62,13 @@ impl Realms {
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let own = host == self.endpoint;
+        let port = realm.port_u16().unwrap_or(HTTPS);
+        let named = || {
+            let mut others = self.others.iter();
+            others.any(|(name, only)| *name == host && only.is_none_or(|only| only == port))
+        };
         match scheme {
-            "https" if own || self.others.contains(&host) => Allowed::Credential,
+            "https" if own || named() => Allowed::Credential,
             "https" => Allowed::Anonymous,
             "http" if own && self.plain_http => Allowed::Credential,
             "http" if self.plain_http => Allowed::Anonymous,
@@ -71,14 +77,18 @@ impl Realms {
     }
 }
 
-/// A host without its port and brackets.
-fn name_of(host: &str) -> String {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+/// A host without brackets, and its port if it has one.
+fn parts_of(host: &str) -> (String, Option<u16>) {
+    let (name, behind) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or((rest, "")),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    name.to_ascii_lowercase()
+    let port = behind.strip_prefix(':').and_then(|port| port.parse().ok());
+    (name.to_ascii_lowercase(), port)
 }
+
+/// Where a realm says no port.
+const HTTPS: u16 = 443;
 
 /// Registries whose tokens another host issues, as their documentation says. Quay, GitHub, Harbor and most others issue their own.
 const KNOWN: &[(&str, &str)] = &[
@@ -91,17 +101,16 @@ const KNOWN: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Registry, RegistrySpec};
+    use crate::registry::RegistrySpec;
 
     fn realms(url: Option<&str>, endpoint: Option<&str>, named: &[&str]) -> Realms {
         let spec = RegistrySpec {
             url: url.map(str::to_owned),
             endpoint: endpoint.map(str::to_owned),
+            token_hosts: named.iter().map(|host| (*host).to_owned()).collect(),
             ..RegistrySpec::default()
         };
-        let registry = Registry::parse("r", &spec).unwrap();
-        let named: Vec<_> = named.iter().map(|host| (*host).to_owned()).collect();
-        Realms::of(&registry.endpoint, &registry.address, &named)
+        Realms::of(&Registry::parse("r", &spec).unwrap())
     }
 
     #[test]
@@ -110,7 +119,9 @@ mod tests {
         let hub = realms(None, None, &[]);
         let own = realms(Some("r.io:5000"), None, &[]);
         let inside = realms(Some("r.io"), Some("http://registry.default.svc:5000"), &[]);
-        let gitlab = realms(Some("registry.corp.io"), None, &["gitlab.corp.io"]);
+        let gitlab = realms(Some("registry.corp.io"), None, &["GitLab.corp.io"]);
+        let ports = realms(Some("r.io"), None, &["a.io:8443", "b.io:443", "[::1]:8443", "[::2]"]);
+        let beside = realms(Some("http://r.io"), None, &["a.io"]);
         for (realms, realm, expected) in [
             (&hub, "https://auth.docker.io/token", Credential),
             (&hub, "https://AUTH.docker.io/token", Credential),
@@ -130,7 +141,22 @@ mod tests {
             (&inside, "https://r.io/service/token", Credential),
             (&inside, "http://r.io/service/token", Anonymous),
             (&gitlab, "https://gitlab.corp.io/jwt/auth", Credential),
+            (&gitlab, "https://gitlab.corp.io:8443/jwt/auth", Credential),
+            (&gitlab, "https://registry.corp.io/jwt/auth", Credential),
             (&gitlab, "http://gitlab.corp.io/jwt/auth", Nothing),
+            (&gitlab, "https://gitlab.corp.io@evil.io/jwt/auth", Nothing),
+            (&gitlab, "https://x.gitlab.corp.io/jwt/auth", Anonymous),
+            (&gitlab, "https://corp.io/jwt/auth", Anonymous),
+            (&ports, "https://a.io:8443/token", Credential),
+            (&ports, "https://a.io/token", Anonymous),
+            (&ports, "https://b.io/token", Credential),
+            (&ports, "https://b.io:443/token", Credential),
+            (&ports, "https://b.io:8443/token", Anonymous),
+            (&ports, "https://[::1]:8443/token", Credential),
+            (&ports, "https://[::1]/token", Anonymous),
+            (&ports, "https://[::2]:1/token", Credential),
+            (&beside, "https://a.io/token", Credential),
+            (&beside, "http://a.io/token", Anonymous),
             (
                 &realms(Some("[::1]:5000"), None, &[]),
                 "https://[::1]/token",

@@ -34,9 +34,9 @@ fn wrong() -> Login {
     }
 }
 
-fn remote(spec: &RegistrySpec, realms: &[String]) -> Remote {
+fn remote(spec: &RegistrySpec) -> Remote {
     let registry = Registry::parse("corp", spec).unwrap();
-    Client::new(Roots::none()).registry(&registry, realms).unwrap()
+    Client::new(Roots::none()).registry(&registry).unwrap()
 }
 
 fn plain(port: u16) -> Remote {
@@ -48,7 +48,7 @@ fn at(url: &str) -> Remote {
         url: Some(url.to_owned()),
         ..RegistrySpec::default()
     };
-    remote(&spec, &[])
+    remote(&spec)
 }
 
 /// What `/v2/` answers, whatever is sent.
@@ -202,7 +202,7 @@ async fn what_is_wrong_with_tls_is_said_with_what_to_do() {
         ca_bundle: bundle.map(str::to_owned),
         ..RegistrySpec::default()
     };
-    let ping = async |spec: RegistrySpec| remote(&spec, &[]).ping().await;
+    let ping = async |spec: RegistrySpec| remote(&spec).ping().await;
 
     let known = spec(format!("localhost:{port}"), Some(&authority.pem));
     assert_eq!(ping(known).await, Ok(Ping::Answers));
@@ -417,7 +417,7 @@ async fn a_realm_that_an_admin_names_gets_the_credential_with_tls_only() {
         ..RegistrySpec::default()
     };
     // Another port of its own host is its own.
-    assert_eq!(remote(&spec, &[]).sign_in(Some(&login())).await, Ok(SignIn::Accepted));
+    assert_eq!(remote(&spec).sign_in(Some(&login())).await, Ok(SignIn::Accepted));
     elsewhere.asked();
 
     let plain_issuer = Served::plain(issuer(true)).await;
@@ -427,12 +427,58 @@ async fn a_realm_that_an_admin_names_gets_the_credential_with_tls_only() {
         url: Some(format!("localhost:{}", served.port())),
         ..spec
     };
-    let fault = remote(&spec, &["localhost".to_owned()])
-        .sign_in(Some(&login()))
-        .await
-        .unwrap_err();
+    let spec = RegistrySpec {
+        token_hosts: vec!["localhost".to_owned()],
+        ..spec
+    };
+    let fault = remote(&spec).sign_in(Some(&login())).await.unwrap_err();
     assert_eq!(fault.reason(), "ForeignRealm", "{fault}");
+    // Naming it would change nothing.
+    assert!(!fault.to_string().contains("tokenHosts"), "{fault}");
     assert!(plain_issuer.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_an_admin_names_gets_the_credential_at_the_port_that_is_named() {
+    let (authority, pair) = certificate(2020, 2120);
+    let elsewhere = Served::tls(issuer(true), &authority.issue_for("127.0.0.1", 2020, 2120)).await;
+    let port = elsewhere.port();
+    let served = Served::tls(bearer(format!("https://127.0.0.1:{port}/token"), true), &pair).await;
+    let signed_in = async |hosts: &[String]| {
+        let spec = RegistrySpec {
+            url: Some(format!("localhost:{}", served.port())),
+            ca_bundle: Some(authority.pem.clone()),
+            token_hosts: hosts.to_vec(),
+            ..RegistrySpec::default()
+        };
+        remote(&spec).sign_in(Some(&login())).await
+    };
+    for hosts in [vec![], vec!["127.0.0.1:443".to_owned()], vec!["127.0.0.2".to_owned()]] {
+        let fault = signed_in(&hosts).await.unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            format!(
+                "tokens for it are issued at https://127.0.0.1:{port}, which is neither its own host nor known to belong to it: the \
+                 credential is not sent there; give `tokenHosts: [127.0.0.1:{port}]` if that host belongs to the registry"
+            )
+        );
+        assert!(elsewhere.asked().is_empty());
+    }
+    for host in ["127.0.0.1".to_owned(), format!("127.0.0.1:{port}")] {
+        assert_eq!(signed_in(&[host]).await, Ok(SignIn::Accepted));
+        assert!(
+            elsewhere
+                .asked()
+                .iter()
+                .any(|(_, header)| header.as_deref() == Some(BASIC))
+        );
+    }
+    // Wherever its tokens are issued, the registry itself was not shown the password: it asks for tokens.
+    let shown = served.asked();
+    assert!(
+        shown.iter().all(|(_, header)| header.as_deref() != Some(BASIC)),
+        "{shown:?}"
+    );
 }
 
 #[tokio::test]

@@ -305,17 +305,51 @@ fn split(url: &str, path: Path) -> Result<Split<'_>, Problem> {
         return Err(problem("the address has a query or a fragment".to_owned(), shape));
     }
     let (host, rest) = behind.split_once('/').unwrap_or((behind, ""));
-    let valid_port = |host: &str| {
-        let behind = host.rsplit(']').next().unwrap_or_default();
-        behind
-            .rsplit_once(':')
-            .is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0))
-    };
-    if reference::valid_registry(host).is_err() || !valid_port(host) {
+    if !is_host(host) {
         return Err(problem(format!("`{}` is no host", host.escape_debug()), shape));
     }
     Ok(Split { scheme, host, rest })
 }
+
+/// A name or an address, with a port if need be.
+fn is_host(host: &str) -> bool {
+    let behind = host.rsplit(']').next().unwrap_or_default();
+    let port = behind.rsplit_once(':').map(|(_, port)| port);
+    reference::valid_registry(host).is_ok() && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+/// Reads the hosts that issue a registry's tokens.
+pub(super) fn token_hosts(hosts: &[String], problems: &mut Vec<Problem>) -> Vec<Box<str>> {
+    let path = || Path::root().key("tokenHosts");
+    if hosts.len() > MOST_TOKEN_HOSTS {
+        let message = format!("{} hosts are more than {MOST_TOKEN_HOSTS}", hosts.len());
+        let problem = Problem::error("too-many-token-hosts", path(), message);
+        problems.push(
+            problem.hint("name those that issue this registry's tokens: its own host is one without being named"),
+        );
+        return Vec::new();
+    }
+    let shape = "write the host, and its port if only that one is meant: gitlab.example.com";
+    for (index, host) in hosts.iter().enumerate() {
+        let (message, hint) = if host.contains('@') {
+            (
+                "the host has a username or a password before it".to_owned(),
+                "credentials have fields of their own: they are kept apart, and never shown",
+            )
+        } else if host.contains(['/', '?', '#']) {
+            ("the host has a scheme, a path or a query around it".to_owned(), shape)
+        } else if !is_host(host) {
+            (format!("`{}` is no host", host.escape_debug()), shape)
+        } else {
+            continue;
+        };
+        problems.push(Problem::error("invalid-token-host", path().index(index), message).hint(hint));
+    }
+    hosts.iter().map(|host| host.to_ascii_lowercase().into()).collect()
+}
+
+/// Every one of them is one more that a credential may go to.
+pub const MOST_TOKEN_HOSTS: usize = 8;
 
 const DOCKER_HUB: &str = "docker.io";
 

@@ -28,6 +28,10 @@ pub struct RegistrySpec {
     /// PEM: the authorities that its certificate may be of, besides those that everybody trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
+    /// Hosts other than its own that issue its tokens, and that credentials for it may be sent to, by TLS: `gitlab.example.com`. With a
+    /// port, that port alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_hosts: Vec<String>,
     /// Under which names images are in it. Without it, `{registry}/{repository}` below its organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<NamesSpec>,

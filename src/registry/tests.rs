@@ -91,6 +91,30 @@ fn an_endpoint_is_another_address_for_waypost_alone() {
 }
 
 #[test]
+fn hosts_that_issue_tokens_are_in_lower_case_and_may_have_a_port() {
+    let hosts = [
+        "GitLab.CERN.ch",
+        "gitlab.default.svc:8443",
+        "gitlab",
+        "127.0.0.1",
+        "[::1]:8443",
+        "[FD00::1]",
+    ];
+    let registry = parse(serde_json::json!({"url": "gitlab-registry.cern.ch", "tokenHosts": hosts}));
+    let expected = hosts.map(str::to_ascii_lowercase);
+    assert_eq!(registry.token_hosts, expected.map(String::into_boxed_str));
+    assert!(
+        parse(serde_json::json!({"url": "r.io", "tokenHosts": []}))
+            .token_hosts
+            .is_empty()
+    );
+    assert_eq!(
+        serde_json::to_value(RegistrySpec::default()).unwrap().get("tokenHosts"),
+        None
+    );
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once_and_no_password_is_repeated() {
     assert_eq!(
         problems(serde_json::json!({
@@ -145,6 +169,46 @@ fn what_cannot_be_is_refused() {
         (
             serde_json::json!({"url": "r.io", "caBundle": "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"}),
             "caBundle: the CA bundle has a private key in it",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["a.io", "https://a.io"]}),
+            "tokenHosts[1]: the host has a scheme, a path or a query around it",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["a.io/jwt/auth"]}),
+            "tokenHosts[0]: the host has a scheme, a path or a query around it",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["u:hunter2@a.io"]}),
+            "tokenHosts[0]: the host has a username or a password before it",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["*.a.io"]}),
+            "tokenHosts[0]: `*.a.io` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": [""]}),
+            "tokenHosts[0]: `` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": [" a.io"]}),
+            "tokenHosts[0]: ` a.io` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["a.io:0"]}),
+            "tokenHosts[0]: `a.io:0` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["a.io:65536"]}),
+            "tokenHosts[0]: `a.io:65536` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": ["a.io:"]}),
+            "tokenHosts[0]: `a.io:` is no host",
+        ),
+        (
+            serde_json::json!({"url": "r.io", "tokenHosts": vec!["a.io"; 9]}),
+            "tokenHosts: 9 hosts are more than 8",
         ),
         (
             serde_json::json!({"url": "r.io", "names": {"to": "{repository}"}}),

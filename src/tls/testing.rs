@@ -37,14 +37,16 @@ impl Authority {
 
     /// A certificate for localhost and for clients, valid for these years.
     pub(crate) fn issue(&self, from: i32, to: i32) -> Pair {
-        self.issue_for(&KeyPair::generate().unwrap(), from, to)
+        self.issue_for("localhost", from, to)
     }
 
-    fn issue_for(&self, key: &KeyPair, from: i32, to: i32) -> Pair {
-        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    /// A certificate for another host.
+    pub(crate) fn issue_for(&self, host: &str, from: i32, to: i32) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(from, 1, 1);
         params.not_after = rcgen::date_time_ymd(to, 1, 1);
-        let certificate = params.signed_by(key, &self.issuer).unwrap().pem();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair {
             certificate,
             key: key.serialize_pem(),

@@ -27,7 +27,7 @@ fn spec(host: &str) -> RegistrySpec {
 
 fn remote(host: &str) -> Remote {
     let registry = Registry::parse("real", &spec(host)).unwrap();
-    Client::new(Roots::load().0).registry(&registry, &[]).unwrap()
+    Client::new(Roots::load().0).registry(&registry).unwrap()
 }
 
 fn login(registry: &cluster::Registry, password: &str) -> Login {

@@ -189,7 +189,7 @@ before the release's own definitions are there. Credentials are not in them, but
     {{- if $registry.plainHttp }}
     plainHttp: true
     {{- end }}
-    {{- range $key := list "names" "namespaces" }}
+    {{- range $key := list "tokenHosts" "names" "namespaces" }}
     {{- with get $registry $key }}
     {{ $key }}: {{ . | toJson }}
     {{- end }}

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What of a registry the questions depend on: another namespace is none of them.
-pub(super) fn asked_about(stored: &Stored) -> (Place<'_>, Option<&Edition>) {
+pub(super) fn asked_about(stored: &Stored) -> (Place<'_>, &[String], Option<&Edition>) {
     let spec = &stored.spec;
     let place = (
         spec.url.as_deref(),
@@ -33,7 +33,7 @@ pub(super) fn asked_about(stored: &Stored) -> (Place<'_>, Option<&Edition>) {
         spec.plain_http,
         spec.ca_bundle.as_deref(),
     );
-    (place, stored.pull.as_ref())
+    (place, &spec.token_hosts, stored.pull.as_ref())
 }
 
 /// Where it is, and how it is reached.
@@ -160,7 +160,7 @@ impl One {
             let what = first.map(|problem| format!("{}: {}", problem.path, problem.message));
             Finding::unknown("InvalidSpec", what.unwrap_or_default())
         })?;
-        let remote = self.shared.client.registry(&registry, &[]);
+        let remote = self.shared.client.registry(&registry);
         remote.map_err(|error| Finding::unknown("CaBundleUnusable", error.to_string()))
     }
 

@@ -10,7 +10,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use super::*;
 use crate::{
     metrics::Metrics,
-    oci::{Roots, testing::Served},
+    oci::{
+        Roots,
+        testing::{Served, certificate},
+    },
     registry::{Condition, ConditionKind, Credential, Login, Password, RegistrySpec, Status},
     store::{Change, Draft, embedded::Embedded},
 };
@@ -207,6 +210,61 @@ async fn what_is_said_is_written_once_and_a_change_of_the_credential_is_followed
     asking.store.replace("corp", draft(missing), None).await.unwrap();
     let message = asking.until("corp", Authenticated, False, "CredentialUnreadable").await;
     assert!(message.contains("WAYPOST_TEST_NONE"), "{message}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_named_gets_the_credential_from_then_on_and_the_registry_stays_where_it_is() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let (authority, pair) = certificate(2020, 2120);
+    let token = async |headers: HeaderMap| match headers.contains_key(AUTHORIZATION) {
+        true => (StatusCode::OK, "{\"token\": \"t\", \"expires_in\": 300}"),
+        false => (StatusCode::UNAUTHORIZED, "{}"),
+    };
+    let gitlab = authority.issue_for("127.0.0.1", 2020, 2120);
+    let gitlab = Served::tls(Router::new().route("/jwt/auth", get(token)), &gitlab).await;
+    let challenge = format!("Bearer realm=\"https://127.0.0.1:{}/jwt/auth\"", gitlab.port());
+    let v2 = move |headers: HeaderMap| async move {
+        if headers.get(AUTHORIZATION).is_some_and(|value| value == "Bearer t") {
+            return StatusCode::OK.into_response();
+        }
+        (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)]).into_response()
+    };
+    let served = Served::tls(Router::new().fallback(v2), &pair).await;
+    let draft = |hosts: &[&str], pull| Draft {
+        spec: RegistrySpec {
+            url: Some(format!("localhost:{}", served.port())),
+            ca_bundle: Some(authority.pem.clone()),
+            token_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..RegistrySpec::default()
+        },
+        pull,
+        push: Change::Keep,
+    };
+    let reachable = || {
+        let mut conditions = asking.conditions("corp");
+        conditions.retain(|condition| condition.kind == Reachable);
+        conditions
+    };
+
+    asking.store.create("corp", draft(&[], login(PASSWORD))).await.unwrap();
+    let message = asking.until("corp", Authenticated, Unknown, "ForeignRealm").await;
+    let advice = format!("give `tokenHosts: [127.0.0.1:{}]` if that host", gitlab.port());
+    assert!(message.contains(&advice), "{message}");
+    assert!(gitlab.asked().is_empty());
+    asking.until("corp", Reachable, True, "Answers").await;
+    let found = reachable();
+
+    let named = draft(&["127.0.0.1"], Change::Keep);
+    asking.store.replace("corp", named, None).await.unwrap();
+    asking.until("corp", Authenticated, True, "Accepted").await;
+    assert!(gitlab.asked().iter().any(|(_, header)| header.is_some()));
+    asking
+        .store
+        .replace("corp", draft(&[], Change::Keep), None)
+        .await
+        .unwrap();
+    asking.until("corp", Authenticated, Unknown, "ForeignRealm").await;
+    assert_eq!(reachable(), found);
 }
 
 #[tokio::test]

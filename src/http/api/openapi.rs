@@ -291,6 +291,13 @@ pub(super) fn request_examples() -> Value {
             "names": {"to": "{repository}", "from": "docker.io"},
             "namespaces": {"all": true},
         }},
+        "a GitLab's, whose tokens another host issues": {"value": {
+            "name": "gitlab",
+            "registry_url": "gitlab-registry.example.com",
+            "registry_username": "robot",
+            "registry_password": "not-a-real-one",
+            "token_hosts": ["gitlab.example.com"],
+        }},
     })
 }
 
@@ -302,6 +309,7 @@ pub(super) fn answer_example() -> Value {
         "location": "off-cluster",
         "endpoint": "https://registry.example.com",
         "plain_http": false,
+        "token_hosts": [],
         "namespaces": {"all": true, "names": null, "selector": null},
         "names": {"to": "{registry}/{repository}", "from": null},
         "has_pull_credential": true,

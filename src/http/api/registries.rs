@@ -205,38 +205,44 @@ impl Understood {
 
     /// What is to become of a registry that there is. A credential of which nothing is said is kept, where it goes where it went.
     async fn replacing(&self, current: &Stored, store: &dyn Store) -> Result<Draft, Problem> {
-        let same = match [&current.spec, &self.spec].map(|spec| Registry::parse(&current.id, spec)) {
+        let elsewhere = match [&current.spec, &self.spec].map(|spec| Registry::parse(&current.id, spec)) {
             [Ok(old), Ok(new)] => {
                 let place = |registry: &Registry| {
                     let endpoint = &registry.endpoint;
                     (registry.address.host.clone(), endpoint.scheme, endpoint.host.clone())
                 };
-                place(&old) == place(&new)
+                let known = |host: &Box<str>| old.token_hosts.contains(host);
+                if place(&old) != place(&new) {
+                    Some(SAME_PLACE)
+                } else if !new.token_hosts.iter().all(known) {
+                    Some(SAME_TOKEN_HOSTS)
+                } else {
+                    None
+                }
             }
-            _ => false,
+            _ => Some(SAME_PLACE),
         };
         let named = |asked: &Asked| matches!(asked, Asked::SameUser(_));
-        let kept = if same && (named(&self.pull) || named(&self.push)) {
+        let kept = if elsewhere.is_none() && (named(&self.pull) || named(&self.push)) {
             store.credentials(&current.id).await?
         } else {
             Credentials::default()
         };
         let mut errors = Vec::new();
         let mut change = |asked: &Asked, edition: &Option<Edition>, kept: &Option<Credential>, prefix: &str| {
-            let wrong = match asked {
-                Asked::Clear => return Change::Clear,
-                Asked::Set(credential) => return Change::Set(credential.clone()),
-                Asked::Nothing if same || edition.is_none() => return Change::Keep,
-                Asked::Nothing => {
-                    "it is kept only where Waypost reaches the same host in the same way, and that changes"
+            let wrong = match (asked, elsewhere) {
+                (Asked::Clear, _) => return Change::Clear,
+                (Asked::Set(credential), _) => return Change::Set(credential.clone()),
+                (Asked::Nothing, _) if edition.is_none() => return Change::Keep,
+                (Asked::Nothing, None) => return Change::Keep,
+                (Asked::Nothing, Some(only)) => format!("it is kept only where {only}, and that changes"),
+                (Asked::SameUser(_), _) if edition.is_none() => "it is missing: there is none to keep".to_owned(),
+                (Asked::SameUser(_), Some(only)) => {
+                    format!("it is missing: the one that there is is kept only where {only}")
                 }
-                Asked::SameUser(_) if edition.is_none() => "it is missing: there is none to keep",
-                Asked::SameUser(_) if !same => {
-                    "it is missing: the one that there is is kept only where Waypost reaches the same host in the same way"
-                }
-                Asked::SameUser(name) => match kept {
+                (Asked::SameUser(name), None) => match kept {
                     Some(kept) if username(kept) == name => return Change::Keep,
-                    _ => "it is missing: the one that there is is another user's",
+                    _ => "it is missing: the one that there is is another user's".to_owned(),
                 },
             };
             errors
@@ -384,6 +390,10 @@ fn json(answer: &impl serde::Serialize) -> Vec<u8> {
     // Texts, numbers and lists of them; it cannot fail.
     serde_json::to_vec(answer).unwrap_or_default()
 }
+
+/// Where a credential of which nothing is said is kept: nowhere else could it be sent to another than it was given for.
+const SAME_PLACE: &str = "Waypost reaches the same host in the same way";
+const SAME_TOKEN_HOSTS: &str = "`token_hosts` names no other host than before";
 
 const USUALLY_LISTED: usize = 100;
 pub(super) const MOST_LISTED: usize = 500;

@@ -86,6 +86,11 @@ pub(super) struct RegistryRequest {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub(super) ca_bundle: Option<String>,
+    /// Hosts other than its own that issue its tokens, and that credentials for it may be sent to, by TLS: `gitlab.example.com`. With a
+    /// port, that port alone.
+    #[serde(default)]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 261)))]
+    pub(super) token_hosts: Option<Vec<String>>,
     /// Under which names images are in it. Without it, `{registry}/{repository}` below its organization.
     #[serde(default)]
     pub(super) names: Option<NamesRequest>,
@@ -157,6 +162,8 @@ pub(super) struct RegistryAnswer {
     /// PEM: the authorities that its certificate may be of, besides those that everybody trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_bundle: Option<String>,
+    /// Hosts other than its own that issue its tokens, and that credentials for it may be sent to, by TLS.
+    token_hosts: Vec<Box<str>>,
     /// Whose Pods may pull from it.
     namespaces: NamespacesAnswer,
     /// Under which names images are in it.
@@ -245,6 +252,7 @@ impl RegistryRequest {
             endpoint: None,
             plain_http: self.plain_http.unwrap_or_default(),
             ca_bundle: self.ca_bundle.clone(),
+            token_hosts: self.token_hosts.clone().unwrap_or_default(),
             names: self.names.as_ref().map(|names| NamesSpec {
                 to: names.to.clone(),
                 from: names.from.clone(),
@@ -302,6 +310,10 @@ impl RegistryAnswer {
             plain_http: registry.as_ref().map_or(spec.plain_http, |registry| {
                 registry.endpoint.scheme == registry::Scheme::Http
             }),
+            token_hosts: registry
+                .as_ref()
+                .map(|registry| registry.token_hosts.clone())
+                .unwrap_or_default(),
             ca_bundle: registry.and_then(|registry| registry.endpoint.ca_bundle.map(Into::into)),
             namespaces: NamespacesAnswer {
                 all: namespaces.names.is_none() && namespaces.selector.is_none(),
@@ -422,6 +434,7 @@ fn field(key: &str) -> &str {
         "url" => "registry_url",
         "plainHttp" => "plain_http",
         "caBundle" => "ca_bundle",
+        "tokenHosts" => "token_hosts",
         same => same,
     }
 }

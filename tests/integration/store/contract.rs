@@ -73,6 +73,7 @@ async fn what_was_made_is_there_at_once(store: &impl Store) {
         endpoint: Some("http://registry.svc:5000".to_owned()),
         plain_http: true,
         ca_bundle: None,
+        token_hosts: vec!["gitlab.cern.ch".to_owned()],
         names: Some(NamesSpec {
             to: "{repository}".to_owned(),
             from: Some("docker.io".to_owned()),

@@ -29,6 +29,19 @@ async fn everything_that_is_wrong_with_a_registry_is_said_by_the_names_of_its_fi
         Kind::Invalid,
         &["ca_bundle: a CA bundle is given for a registry that is reached without TLS"],
     );
+    let body =
+        json!({"name": "corp", "registry_url": "r.io", "token_hosts": ["a.io", "https://a.io", "u:hunter2@a.io"]});
+    api.admin("POST", "/v1/registries", body).await.says(
+        Kind::Invalid,
+        &[
+            "token_hosts[1]: the host has a scheme, a path or a query around it",
+            "token_hosts[2]: the host has a username or a password before it",
+        ],
+    );
+    let body = json!({"name": "corp", "registry_url": "r.io", "token_hosts": vec!["a.io"; 9]});
+    api.admin("POST", "/v1/registries", body)
+        .await
+        .says(Kind::Invalid, &["token_hosts: 9 hosts are more than 8"]);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn the_smallest_request_with_a_password_registers_a_registry() {
         shown,
         json!({
             "id": "corp", "name": "corp", "registry_url": "r.io/team", "location": "off-cluster", "endpoint": "https://r.io",
-            "plain_http": false, "namespaces": {"all": true, "names": null, "selector": null},
+            "plain_http": false, "token_hosts": [], "namespaces": {"all": true, "names": null, "selector": null},
             "names": {"to": "{registry}/{repository}", "from": null},
             "has_pull_credential": true, "has_push_credential": false, "long_lived": true, "conditions": [],
         })
@@ -41,7 +41,7 @@ async fn what_was_given_is_shown_and_what_was_shown_can_be_put() {
     let api = Asked::new();
     let body = json!({
         "id": "lab", "name": "The lab's", "registry_url": "http://127.0.0.1:30500/lab", "endpoint": "registry.svc:5000",
-        "plain_http": true, "names": {"to": "{repository}", "from": "docker.io"},
+        "plain_http": true, "names": {"to": "{repository}", "from": "docker.io"}, "token_hosts": ["GitLab.corp.io", "a.io:8443"],
         "namespaces": {"names": ["lab-*"], "selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
         "registry_push_username": "p", "registry_push_password": "hunter2",
     });
@@ -62,6 +62,7 @@ async fn what_was_given_is_shown_and_what_was_shown_can_be_put() {
         ),
         (&json!(false), &json!(true), &json!(false))
     );
+    assert_eq!(shown["token_hosts"], json!(["gitlab.corp.io", "a.io:8443"]));
     let mut again = shown.clone();
     for answered in registry::ANSWERED {
         again.as_object_mut().unwrap().remove(*answered);
@@ -126,6 +127,49 @@ async fn a_password_of_which_nothing_is_said_is_kept_for_the_host_that_it_was_gi
             Some(error) => drop(reply.says(Kind::Invalid, &[&error])),
         }
         assert_eq!(api.credentials("corp").await, before, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_which_nothing_is_said_is_sent_to_no_more_hosts_than_it_was_given_for() {
+    let kept = "it is kept only where `token_hosts` names no other host than before, and that changes";
+    let missing =
+        "it is missing: the one that there is is kept only where `token_hosts` names no other host than before";
+    for (body, expected) in [
+        (json!({"token_hosts": ["a.io", "b.io:8443"]}), None),
+        (json!({"token_hosts": ["B.io:8443"], "registry_username": "u"}), None),
+        (json!({"token_hosts": []}), None),
+        (json!({"token_hosts": null}), None),
+        (json!({}), None),
+        (json!({"token_hosts": ["thief.test"]}), Some(kept)),
+        (json!({"token_hosts": ["a.io", "b.io:8443", "thief.test"]}), Some(kept)),
+        (json!({"token_hosts": ["b.io"]}), Some(kept)),
+        (json!({"token_hosts": ["b.io:8444"]}), Some(kept)),
+        (
+            json!({"token_hosts": ["thief.test"], "registry_username": "u"}),
+            Some(missing),
+        ),
+    ] {
+        let api = Asked::new();
+        let mut given = json!({
+            "name": "corp", "registry_url": "r.io", "token_hosts": ["a.io", "b.io:8443"],
+            "registry_username": "u", "registry_password": "hunter2",
+        });
+        api.admin("POST", "/v1/registries", given.clone()).await.is(201);
+        let before = api.credentials("corp").await;
+        let mut body = body;
+        body["name"] = json!("corp");
+        body["registry_url"] = json!("r.io");
+        let reply = api.admin("PUT", "/v1/registries/corp", body.clone()).await;
+        match expected {
+            None => assert_eq!(reply.is(200).json()["has_pull_credential"], true, "{body}"),
+            Some(why) => drop(reply.says(Kind::Invalid, &[&format!("registry_password: {why}")])),
+        }
+        assert_eq!(api.credentials("corp").await, before, "{body}");
+        // Who knows the password may send it where he likes.
+        given["token_hosts"] = json!(["c.io"]);
+        let shown = api.admin("PUT", "/v1/registries/corp", given).await.is(200).json();
+        assert_eq!(shown["token_hosts"], json!(["c.io"]));
     }
 }
 

@@ -66,6 +66,26 @@ fn what_is_wrong_with_an_object_is_said_when_it_is_written_and_never_more_than_t
                 "spec.caBundle: Invalid value: a CA bundle is given for a registry that is reached without TLS",
             ),
             (
+                json!({"tokenHosts": ["a.io", "https://a.io"]}),
+                "spec.tokenHosts[1]: Invalid value: \"https://a.io\": a host is meant",
+            ),
+            (
+                json!({"tokenHosts": ["a.io/jwt/auth"]}),
+                "spec.tokenHosts[0]: Invalid value: \"a.io/jwt/auth\": a host is meant",
+            ),
+            (
+                json!({"tokenHosts": ["a.io:"]}),
+                "spec.tokenHosts[0]: Invalid value: \"a.io:\": a host is meant",
+            ),
+            (
+                json!({"tokenHosts": ["u:hunter2@a.io"]}),
+                "spec.tokenHosts: Invalid value: a host has no username",
+            ),
+            (
+                json!({"tokenHosts": vec!["a.io"; 9]}),
+                "spec.tokenHosts: Too many: 9: must have at most 8 items",
+            ),
+            (
                 json!({"names": {"to": "{registry}/x"}}),
                 "spec.names.to: Invalid value: without {repository}",
             ),
@@ -135,11 +155,13 @@ fn what_can_be_used_is_taken_and_comes_back_whole() {
             json!({"url": "Registry.Example.com:443/team"}),
             json!({"url": "[::1]:5000/a/b__c.d-e"}),
             json!({"url": "http://10.0.0.1:5000"}),
+            json!({"url": "r.io", "tokenHosts": ["GitLab.r.io", "gitlab", "10.0.0.1:8443", "[fd00::1]", "[::1]:00443"]}),
             json!({"url": "https://r.io", "endpoint": "http://r.svc:5000/", "plainHttp": true}),
             json!({"url": "r.io", "endpoint": "[fd00::1]:5000", "caBundle": format!("# ours\n{PEM}")}),
             json!({
                 "displayName": "CERN (prod) ü", "location": "off-cluster", "url": "registry.cern.ch/team",
                 "endpoint": "https://registry.internal:8443", "plainHttp": false, "caBundle": PEM,
+                "tokenHosts": ["gitlab.cern.ch"],
                 "names": {"to": "mirror/{namespace}/{name}", "from": "docker.io"},
                 "namespaces": {
                     "names": ["team-*", "x"],
