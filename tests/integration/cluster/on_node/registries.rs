@@ -440,7 +440,15 @@ fn a_registry_of_a_release_is_pulled_from_and_what_helm_declares_is_helms() {
         eventually("the registry again", || (asked() == [&*rewritten]).then_some(()));
 
         // What is no longer declared goes, with what namespaces had of it.
-        helm.upgrade(&["--set=registries=null"]);
+        let upgrade = [
+            "upgrade",
+            "waypost",
+            CHART,
+            "--reset-values",
+            "--wait",
+            "--timeout=100s",
+        ];
+        helm.run(&[&upgrade, &*helm.image()].concat());
         eventually("the object is gone", || case.admin.get(object).is_err().then_some(()));
         eventually("no namespace has the credential", || {
             credential().is_empty().then_some(())
