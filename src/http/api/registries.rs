@@ -211,10 +211,9 @@ impl Understood {
                     let endpoint = &registry.endpoint;
                     (registry.address.host.clone(), endpoint.scheme, endpoint.host.clone())
                 };
-                let known = |host: &Box<str>| old.token_hosts.contains(host);
                 if place(&old) != place(&new) {
                     Some(SAME_PLACE)
-                } else if !new.token_hosts.iter().all(known) {
+                } else if !new.token_hosts.iter().all(|host| old.token_hosts.contains(host)) {
                     Some(SAME_TOKEN_HOSTS)
                 } else {
                     None
