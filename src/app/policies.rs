@@ -298,10 +298,12 @@ fn first_error(diagnostics: &[Diagnostic]) -> String {
     let Some(first) = diagnostics.iter().find(|diagnostic| diagnostic.is_error()) else {
         return String::new();
     };
-    let more = if errors > 1 {
-        format!(" (and {} more; `waypost check` shows all)", errors - 1)
-    } else {
-        String::new()
+    // `waypost check` reads files alone.
+    let object = first.source.starts_with(crate::policy::objects::PREFIX);
+    let more = match errors - 1 {
+        0 => String::new(),
+        more if object => format!(" (and {more} more, all of them in the log)"),
+        more => format!(" (and {more} more; `waypost check` shows all)"),
     };
     format!("{}: {}{more}", place(first), first.message)
 }

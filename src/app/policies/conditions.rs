@@ -181,11 +181,7 @@ fn status(verdict: &Verdict, files: Option<&str>, last: &Status, now: Timestamp)
             );
             ("Unknown", "FilesInvalid", bounded(message))
         }
-        _ => (
-            "False",
-            "Invalid",
-            bounded(format!("{}\n{INSTEAD}", problems(&verdict.diagnostics))),
-        ),
+        _ => ("False", "Invalid", bounded(format!("{}\n{INSTEAD}", problems(verdict)))),
     };
     let generation = Some(verdict.generation);
     let before = last.ready.as_ref().filter(|ready| ready.status == status);
@@ -211,14 +207,16 @@ fn compiled(verdict: &Verdict) -> String {
     if verdict.diagnostics.is_empty() {
         rules
     } else {
-        bounded(format!("{rules}, with warnings:\n{}", problems(&verdict.diagnostics)))
+        bounded(format!("{rules}, with warnings:\n{}", problems(verdict)))
     }
 }
 
-/// The first of them, a line each.
-fn problems(diagnostics: &[Diagnostic]) -> String {
+/// The first of them, a line each. Of the object that is told, the key alone says where; what does not go together with it is named.
+fn problems(verdict: &Verdict) -> String {
+    let diagnostics = &verdict.diagnostics;
     let line = |diagnostic: &Diagnostic| {
-        let own = diagnostic.source.starts_with(crate::policy::objects::PREFIX);
+        let object = diagnostic.source.strip_prefix(crate::policy::objects::PREFIX);
+        let own = object == Some(&*verdict.name);
         let place = match diagnostic.path.to_string() {
             path if own && !path.is_empty() => format!("{path}: "),
             _ if own => String::new(),
@@ -314,6 +312,14 @@ mod tests {
                 "2 rules are in use, with warnings:\nspec.rules[0]: never decides",
                 1
             )
+        );
+        let mut elsewhere = problem("policies.waypost.dev/older", Severity::Error, "gives another the name");
+        elsewhere.hint = Some("put {registry} into it".to_owned());
+        let clash = status(&verdict(State::LeftOut, vec![elsewhere]), None, &warned, at(2));
+        let (_, _, message, _) = told(&clash);
+        assert!(
+            message.starts_with("policies.waypost.dev/older, at spec.rules[0]: gives another the name (put"),
+            "{message}"
         );
         let errors: Vec<_> = (0..7)
             .map(|n| problem("policies.waypost.dev/p", Severity::Error, &format!("wrong {n}")))
