@@ -28,21 +28,41 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The whole body. What the connection's own buffers hold of it is wiped where nobody else uses them still.
-pub(super) async fn read(body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    // Known from Content-Length, so that nothing of it has to be read.
+pub(super) async fn read(mut body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let Some(read) = within(deadline, collect(&mut body, most)).await else {
+        return Err(Problem::new(
+            Kind::BodyTimeout,
+            format!("the body did not arrive within {} s", deadline.as_secs_f64()),
+        ));
+    };
+    if read.is_err() && body.size_hint().lower() <= DISCARDED {
+        // However that ends: it is answered in any case.
+        let _ = within(deadline, discard(&mut body)).await;
+    }
+    read
+}
+
+/// What is left of a body that is refused. There are clients that do not show an answer which comes by HTTP/2 while they are still sending: curl 7.88
+/// says "Stream error in the HTTP/2 framing layer" in its place.
+async fn discard(body: &mut Body) {
+    let mut left = DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        left = left.saturating_sub(data.len() as u64);
+        if let Ok(mut data) = data.try_into_mut() {
+            data.as_mut().zeroize();
+        }
+        if left == 0 {
+            break;
+        }
+    }
+}
+
+async fn collect(body: &mut Body, most: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    // Known from Content-Length, so that nothing of it has to be kept.
     if body.size_hint().lower() > most as u64 {
         return Err(too_large(most));
     }
-    let read = within(deadline, collect(body, most)).await;
-    read.unwrap_or_else(|| {
-        Err(Problem::new(
-            Kind::BodyTimeout,
-            format!("the body did not arrive within {} s", deadline.as_secs_f64()),
-        ))
-    })
-}
-
-async fn collect(mut body: Body, most: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let mut whole = Zeroizing::new(Vec::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::new(Kind::MalformedJson, "the body was cut off"))?;
@@ -67,3 +87,6 @@ async fn collect(mut body: Body, most: usize) -> Result<Zeroizing<Vec<u8>>, Prob
 fn too_large(most: usize) -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("the body has more than {most} bytes"))
 }
+
+/// So many bytes of a body that is refused are read.
+const DISCARDED: u64 = 8 << 20;
