@@ -69,6 +69,14 @@ impl Address {
                 "a registry has a dot, a port, or is localhost: registry.example.com, or leave it out for Docker Hub",
             ));
         }
+        if WEB_SITES.contains(&&*lower) {
+            return Err(Problem::error(
+                "invalid-registry-host",
+                path(),
+                format!("{lower} is Docker Hub's web site, and no registry"),
+            )
+            .hint("leave it out for Docker Hub, or write docker.io/team for what is below one organization"));
+        }
         let organization = rest.trim_end_matches('/');
         // What `docker login` calls Docker Hub is `https://index.docker.io/v1/`.
         let organization = if is_hub && matches!(organization, "v1" | "v2") {
@@ -352,6 +360,9 @@ pub(super) fn token_hosts(hosts: &[String], problems: &mut Vec<Problem>) -> Vec<
 pub const MOST_TOKEN_HOSTS: usize = 8;
 
 const DOCKER_HUB: &str = "docker.io";
+
+/// What people have in their browsers when they look for it.
+const WEB_SITES: [&str; 3] = ["hub.docker.com", "www.docker.com", "docker.com"];
 
 /// As people and programs call it.
 const DOCKER_HUB_HOSTS: [&str; 4] = [

@@ -151,6 +151,10 @@ fn what_cannot_be_is_refused() {
         (serde_json::json!({"url": "r.io:99999"}), "url: `r.io:99999` is no host"),
         (serde_json::json!({"url": ""}), "url: `` is no host"),
         (
+            serde_json::json!({"url": "https://hub.docker.com/u/team"}),
+            "url: hub.docker.com is Docker Hub's web site, and no registry",
+        ),
+        (
             serde_json::json!({"url": "r.io/Team"}),
             "url: the path `Team` cannot begin a repository",
         ),

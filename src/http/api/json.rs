@@ -173,7 +173,7 @@ fn string(schema: &Value, json: &str, path: &Path, errors: &mut Vec<FieldError>)
     let limit = |name: &str| schema.get(name).and_then(Value::as_u64);
     let length = text.chars().count() as u64;
     if length == 0 && limit("minLength") >= Some(1) {
-        errors.push(FieldError::new(path.to_string(), "it is empty"));
+        errors.push(FieldError::new(path.to_string(), "it is empty").hint("give it a value, or leave the field out"));
     }
     if let Some(most) = limit("maxLength").filter(|most| length > *most) {
         errors.push(FieldError::new(
@@ -408,7 +408,7 @@ mod tests {
             (
                 r#"{"name": "", "nam": 1, "created_at": 1, "qqqqqqqqq": 1, "flag": null}"#,
                 vec![
-                    "name: it is empty",
+                    "name: it is empty: give it a value, or leave the field out",
                     "nam: there is no such field: did you mean `name`?",
                     "created_at: there is no such field: it is Waypost's to say: leave it out",
                     "qqqqqqqqq: there is no such field: known here: either, flag, list, name, secret",
