@@ -121,6 +121,10 @@ fn mistakes_in_values_are_refused_by_name() {
         (&["policies.my\\.test.rules[0].name=a"], "'my.test' not allowed"),
         (&["policies.pull-through.rules[0].name=a"], "'/policies/pull-through'"),
         (&["policies.waypost.rules[0].name=a"], "'/policies/waypost'"),
+        (&["registries.Corp.url=r.io"], "'Corp' not allowed"),
+        (&["registries.corp.adress=r.io"], "'adress' not allowed"),
+        (&["registries.corp.url=team"], "'/registries/corp/url'"),
+        (&["registries.corp.url=https://robot:pw@r.io"], "'/registries/corp/url'"),
         (&["presets[0]=cern"], "'/presets/0'"),
         (
             &["presets[0].name=local-registry", "presets[0].value.host=r.io"],
