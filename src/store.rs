@@ -118,6 +118,29 @@ pub trait Store: Send + Sync {
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;
 }
 
+/// The credentials of a registry of which `is_so` holds, now and since it was seen to: what follows changes may be a moment behind, and a
+/// credential that came with another host, or for other namespaces, is not for those of before.
+///
+/// # Errors
+///
+/// [`StoreError::Conflict`] where it does not hold any more; others as [`Store::credentials`].
+pub async fn credentials_where(
+    store: &dyn Store,
+    id: &str,
+    is_so: impl Fn(&Stored) -> bool,
+) -> Result<Credentials, StoreError> {
+    let credentials = store.credentials(id).await?;
+    // Looked at afterwards: what is so now was so when they were read, for no version comes back.
+    match store.registry(id).await? {
+        Some(stored) if is_so(&stored) => Ok(credentials),
+        Some(stored) => Err(StoreError::Conflict {
+            id: stored.id,
+            current: stored.version,
+        }),
+        None => Err(StoreError::NotFound(id.to_owned())),
+    }
+}
+
 /// Why something was not read or not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

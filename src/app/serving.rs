@@ -1,6 +1,6 @@
 //! The processes that answer reviews: `serve`, which is everything in one, and `webhook`, which is a replica in a cluster.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{convert::Infallible, path::Path, pin::pin, sync::Arc};
 
 use anyhow::Context;
 
@@ -27,7 +27,7 @@ use crate::{
     http::{
         api::Served,
         health::Health,
-        lifecycle::{self, Lifecycle},
+        lifecycle::{self, Lifecycle, Phase},
         server::{self, Server},
         webhook::{self, Rejection},
     },
@@ -110,7 +110,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
     let health = Health::default();
     let lifecycle = Lifecycle::new(webhook_config.drain);
-    let signals = lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?;
+    let mut signals = pin!(lifecycle::signals(lifecycle.clone()).context("signals cannot be handled")?);
 
     let cluster = match kind {
         Kind::Everything => kubeconfig.map(Access::Kubeconfig),
@@ -146,7 +146,12 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             let access = access.clone();
             match kind {
                 Kind::Everything => Home::Cluster {
-                    store: stores::of_the_cluster(&access, &namespace, true, &check).await,
+                    store: tokio::select! {
+                        store = stores::of_the_cluster(&access, &namespace, true, &check) => store,
+                        // Whoever waits for a cluster can be told not to.
+                        () = lifecycle.reached(Phase::Stopping) => return Ok(()),
+                        () = &mut signals => return Ok(()),
+                    },
                     client: server.client,
                     namespace,
                     check,

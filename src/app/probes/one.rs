@@ -21,7 +21,7 @@ use crate::{
         Condition, ConditionKind, Login, Registry, Status,
         health::{Health, Seen},
     },
-    store::{Edition, StoreError, Stored},
+    store::{self, Edition, StoreError, Stored},
 };
 
 /// What of a registry the questions depend on: another namespace is none of them.
@@ -294,7 +294,9 @@ impl One {
         if stored.pull.is_none() {
             return Ok(None);
         }
-        let kept = self.shared.store.credentials(&self.id).await;
+        // What belongs to another place is not sent to this one.
+        let is_this = |now: &Stored| asked_about(now) == asked_about(stored);
+        let kept = store::credentials_where(&*self.shared.store, &self.id, is_this).await;
         let Some(credential) = kept.map_err(|error| Finding::not_kept(&error))?.pull else {
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use axum::{Router, http::HeaderMap, response::IntoResponse, routing::get};
+use futures_util::future::BoxFuture;
 use hyper::{
     StatusCode,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
@@ -14,8 +15,8 @@ use crate::{
         Roots,
         testing::{Served, certificate},
     },
-    registry::{Condition, ConditionKind, Credential, Login, Password, RegistrySpec, Status},
-    store::{Change, Draft, embedded::Embedded},
+    registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
+    store::{Change, Draft, Registries, StoreError, Version, embedded::Embedded},
 };
 
 const PASSWORD: &str = "hunter2-is-nowhere";
@@ -367,4 +368,74 @@ async fn hundreds_of_registries_are_asked_few_at_a_time() {
     }
     let (_, most) = *open.lock().unwrap();
     assert!(most <= EXCHANGES, "{most}");
+}
+
+/// What it tells of is of before.
+struct Behind(Embedded, watch::Sender<Registries>);
+
+impl Store for Behind {
+    fn registries(&self) -> watch::Receiver<Registries> {
+        self.1.subscribe()
+    }
+
+    fn registry<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Stored>, StoreError>> {
+        self.0.registry(id)
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Registries, StoreError>> {
+        self.0.list()
+    }
+
+    fn create<'s>(&'s self, id: &'s str, draft: Draft) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        self.0.create(id, draft)
+    }
+
+    fn replace<'s>(
+        &'s self,
+        id: &'s str,
+        draft: Draft,
+        expected: Option<&'s Version>,
+    ) -> BoxFuture<'s, Result<Stored, StoreError>> {
+        self.0.replace(id, draft, expected)
+    }
+
+    fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.0.delete(id, expected)
+    }
+
+    fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
+        self.0.credentials(id)
+    }
+
+    fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.0.report(id, conditions)
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_came_with_another_host_is_not_sent_to_the_one_of_before() {
+    let served = Served::plain(basic()).await;
+    let store = Embedded::in_memory().unwrap();
+    let draft = |port, password| Draft {
+        spec: spec(port),
+        pull: login(password),
+        push: Change::Keep,
+    };
+    store.create("r", draft(served.port(), "old")).await.unwrap();
+    let behind = Behind(store.clone(), watch::Sender::new(store.list().await.unwrap()));
+    // Nobody listens there.
+    store.replace("r", draft(1, PASSWORD), None).await.unwrap();
+    let metrics = Metrics::new();
+    let client = Client::new(Roots::none());
+    let probes = Probes::new(Arc::new(behind), client, Duration::from_secs(1), metrics.registries());
+    let asking = Asking {
+        store,
+        metrics,
+        down: probes.down(),
+        task: tokio::spawn(probes.run()),
+    };
+    let (kind, status) = (ConditionKind::Authenticated, Status::Unknown);
+    let said = asking.until("r", kind, status, "CredentialUnreadable").await;
+    assert!(said.contains("has been changed since"), "{said}");
+    assert!(served.asked().iter().all(|(_, header)| header.is_none()));
 }

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use crate::{
     credentials,
     pull_secret::Source,
-    registry::{Login, Registry},
-    store::{Edition, Registries, Store, StoreError, Stored},
+    registry::{Address, Login, Registry},
+    store::{self, Edition, Registries, Store, StoreError, Stored},
 };
 
 /// What was read, and what it is read from.
@@ -28,13 +28,21 @@ pub(super) struct Reading {
 
 struct Known {
     edition: Edition,
-    /// Whose login it is: it is nobody else's.
-    host: Box<str>,
+    /// Whose login it is: it is nobody else's. The organization counts, for a docker config may have several of one host.
+    address: Address,
     login: Option<Login>,
     /// Whether it is good as long as the edition is.
     lasting: bool,
     /// As it was when it could be understood.
     registry: Registry,
+}
+
+/// Why a login was not read.
+enum Unread {
+    /// The registry is another one than it was told to be.
+    Changed,
+    /// Anything else, in a sentence.
+    Failed(String),
 }
 
 impl Sources {
@@ -85,11 +93,10 @@ impl Sources {
                 }
             }
         };
-        let host = &registry.address.host;
-        let known = known.filter(|known| known.host == *host);
+        let known = known.filter(|known| known.address == registry.address);
         let read = match known {
             Some(known) if known.lasting && known.edition == *edition => Ok(Some((known.login.clone(), true))),
-            _ => self.fetch(id).await,
+            _ => self.fetch(stored).await,
         };
         let (login, lasting) = match read {
             Ok(Some(read)) => read,
@@ -98,7 +105,12 @@ impl Sources {
                 self.known.remove(id);
                 return;
             }
-            Err(why) => {
+            // It is told of in a moment, whom its credential is for now.
+            Err(Unread::Changed) => {
+                sooner(SOON);
+                (known.and_then(|known| known.login.clone()), false)
+            }
+            Err(Unread::Failed(why)) => {
                 say(format!(
                     "its pull credential cannot be read, and what has it keeps it: {why}"
                 ));
@@ -117,7 +129,7 @@ impl Sources {
         });
         let known = Known {
             edition: edition.clone(),
-            host: host.clone(),
+            address: registry.address.clone(),
             login,
             lasting,
             registry,
@@ -126,21 +138,30 @@ impl Sources {
     }
 
     /// The login, and whether it stays the same as long as the edition does; none where there is none.
-    async fn fetch(&self, id: &str) -> Result<Option<(Option<Login>, bool)>, String> {
-        let credentials = match timeout(DEADLINE, self.store.credentials(id)).await {
+    async fn fetch(&self, stored: &Stored) -> Result<Option<(Option<Login>, bool)>, Unread> {
+        let is_this = |now: &Stored| now.version == stored.version;
+        let credentials = store::credentials_where(&*self.store, &stored.id, is_this);
+        let credentials = match timeout(DEADLINE, credentials).await {
             Ok(Ok(credentials)) => credentials,
             Ok(Err(StoreError::NotFound(_))) => return Ok(None),
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("the store has not answered within {} s", DEADLINE.as_secs())),
+            Ok(Err(StoreError::Conflict { .. })) => return Err(Unread::Changed),
+            Ok(Err(error)) => return Err(Unread::Failed(error.to_string())),
+            Err(_) => {
+                let why = format!("the store has not answered within {} s", DEADLINE.as_secs());
+                return Err(Unread::Failed(why));
+            }
         };
         let Some(credential) = credentials.pull else {
             return Ok(None);
         };
         let lasting = !credential.is_elsewhere();
-        let login = credentials::login_soon(credential).await?;
+        let login = credentials::login_soon(credential).await.map_err(Unread::Failed)?;
         Ok(Some((Some(login), lasting)))
     }
 }
+
+/// What follows changes is behind by less.
+const SOON: Duration = Duration::from_secs(1);
 
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -250,5 +271,46 @@ mod tests {
         let reading = sources.read(&store.list().await.unwrap()).await;
         assert_eq!(passwords(&reading), []);
         assert!(reading.problems.is_empty() && reading.again.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_came_with_another_host_or_other_namespaces_is_not_read_for_those_of_before() {
+        for after in [
+            json!({"url": "b.io"}),
+            json!({"url": "a.io", "namespaces": {"names": ["prod"]}}),
+        ] {
+            let store = Embedded::in_memory().unwrap();
+            store.create("r", draft("a.io", password("first"))).await.unwrap();
+            let before = store.list().await.unwrap();
+            let mut sources = Sources::new(Arc::new(store.clone()));
+            let mut later = Sources::new(Arc::new(store.clone()));
+            sources.read(&before).await;
+            let replaced = Draft {
+                spec: serde_json::from_value(after.clone()).unwrap(),
+                ..draft("", password("second"))
+            };
+            store.replace("r", replaced, None).await.unwrap();
+            // Nobody has told of it.
+            let mut told: Vec<Stored> = before.to_vec();
+            told[0].pull = Some(Edition("another".to_owned()));
+            let reading = sources.read(&told.clone().into()).await;
+            assert_eq!(
+                passwords(&reading),
+                [("a.io".to_owned(), Some("first".to_owned()))],
+                "{after}"
+            );
+            let reading = later.read(&before).await;
+            assert_eq!(passwords(&reading), [("a.io".to_owned(), None)], "{after}");
+            assert!(
+                reading.problems.is_empty() && reading.again == Some(SOON),
+                "{:?}",
+                reading.problems
+            );
+            // Somebody has.
+            for sources in [&mut sources, &mut later] {
+                let reading = sources.read(&store.list().await.unwrap()).await;
+                assert_eq!(passwords(&reading)[0].1, Some("second".to_owned()), "{after}");
+            }
+        }
     }
 }
