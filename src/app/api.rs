@@ -18,8 +18,8 @@ use crate::{
 pub(super) struct Rest {
     pub(super) store: Arc<dyn Store>,
     pub(super) authorizer: Arc<dyn Authorizer>,
-    /// The policies of the moment.
-    pub(super) policies: Arc<dyn Fn() -> Arc<PolicySet> + Send + Sync>,
+    /// The policies of the moment, where they are known.
+    pub(super) policies: Arc<dyn Fn() -> Option<Arc<PolicySet>> + Send + Sync>,
     pub(super) served: Observer,
 }
 
@@ -53,7 +53,7 @@ impl Rest {
 /// Which rules need a registry.
 struct Rules {
     registries: tokio::sync::watch::Receiver<Registries>,
-    policies: Arc<dyn Fn() -> Arc<PolicySet> + Send + Sync>,
+    policies: Arc<dyn Fn() -> Option<Arc<PolicySet>> + Send + Sync>,
 }
 
 impl Usage for Rules {
@@ -64,8 +64,38 @@ impl Usage for Rules {
         let Some(registry) = stored.and_then(|stored| Registry::parse(id, &stored.spec).ok()) else {
             return Vec::new();
         };
-        let policies = (self.policies)();
+        let Some(policies) = (self.policies)() else {
+            return vec![Need::Unknown];
+        };
         let rules = policies.rules_that_need(id, &registry.address);
         rules.map(|rule| Need::Rule(rule.to_owned())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::Settings,
+        store::{Change, Draft, Embedded},
+    };
+
+    #[tokio::test]
+    async fn while_the_policies_are_not_known_some_rule_may_need_a_registry() {
+        let store = Embedded::in_memory().unwrap();
+        let draft = Draft {
+            spec: serde_json::from_value(serde_json::json!({"url": "r.io"})).unwrap(),
+            pull: Change::Keep,
+            push: Change::Keep,
+        };
+        store.create("r", draft).await.unwrap();
+        let rules = |policies: Option<Arc<PolicySet>>| Rules {
+            registries: store.registries(),
+            policies: Arc::new(move || policies.clone()),
+        };
+        assert_eq!(rules(None).needed_by("r"), [Need::Unknown]);
+        assert_eq!(rules(Some(PolicySet::empty(Settings::default()))).needed_by("r"), []);
+        // One that is not there is in nobody's way.
+        assert_eq!(rules(None).needed_by("another"), []);
     }
 }

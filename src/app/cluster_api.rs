@@ -15,7 +15,6 @@ use crate::{
         lifecycle::{Lifecycle, Phase},
     },
     metrics::{ControllerMetrics, Metrics},
-    policy::{PolicySet, Settings},
     policy_source::PolicySource,
 };
 
@@ -58,17 +57,21 @@ impl ClusterApi<'_> {
         let policies = Policies::load(source, true, Arc::new(Metrics::new()), &aside);
         let policies = policies.map_err(|_| {
             tracing::warn!(
-                "the policies have mistakes: until the next start a registry can be deleted that their rules need"
+                "the policies have mistakes: until the next start no registry is deleted but with ?force=true"
             );
         });
         let current = policies.as_ref().map(Policies::current).ok();
         let rest = Rest {
             store,
             authorizer: Arc::new(Reviews::new(home.client.clone())),
-            policies: Arc::new(move || match &current {
-                Some(current) => current.load().policies.clone(),
-                None => PolicySet::empty(Settings::default()),
-            }),
+            policies: {
+                // It is not ready while they have mistakes, or their objects were not listed.
+                let aside = aside.clone();
+                Arc::new(move || {
+                    let current = current.as_ref().filter(|_| aside.report().ready)?;
+                    Some(current.load().policies.clone())
+                })
+            },
             served: Arc::new(move |served: Served| metrics.api_request(served.route, served.method, served.status)),
         };
         let configs = {

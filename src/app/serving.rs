@@ -225,7 +225,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                 authorizer,
                 policies: {
                     let current = current.clone();
-                    Arc::new(move || current.load().policies.clone())
+                    Arc::new(move || Some(current.load().policies.clone()))
                 },
                 served: {
                     let metrics = metrics.clone();

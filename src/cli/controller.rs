@@ -8,7 +8,7 @@ use super::options::{ProcessArgs, set};
 use crate::app;
 use crate::config::{Config, Flags};
 
-/// Look after the webhook's certificates in the cluster, until told to stop.
+/// Look after certificates, registries and pull secrets in the cluster, until told to stop.
 ///
 /// It is what the Helm chart runs beside `waypost webhook`. Any number may run: the one that holds the Lease works, and
 /// another takes over when it ends or is no longer heard of.
@@ -17,6 +17,10 @@ use crate::config::{Config, Flags};
 /// authority's key in a second one, with `-ca` at the end of its name), renews them in time, and keeps the `caBundle` of the
 /// MutatingWebhookConfiguration, whoever changes it. An authority is replaced step by step, so that the API server trusts every
 /// replica at every moment. Without it, certificates are cert-manager's or yours, and it leaves them alone.
+///
+/// It keeps in each namespace the pull secret with the credentials of the registries that are for it, asks registries whether they
+/// answer, makes those that the files of `registries.dir` declare, tells Policy objects whether they decide, and, with
+/// `server.api.secret`, serves the REST API, which followers do as well.
 ///
 /// SIGTERM and Ctrl-C end it, and give the Lease back.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -15,8 +15,12 @@ use crate::config::{Config, Flags};
 /// Certificates are made at the first start where the directory `tls.dir` has none. Policies are read from `policies.dir`
 /// and read again when they change; a change with mistakes is reported, and the last good policies stay in force.
 ///
-/// With --kubeconfig it also watches the cluster's namespaces, so that rules see their labels, and those that opted out are left alone.
-/// Without it, namespaces have no labels. It takes the rights to get, list and watch namespaces, and no others.
+/// With --kubeconfig it also watches the cluster's namespaces, so that rules see their labels, and those that opted out are left alone;
+/// reads Policy objects; and keeps the pull secrets of its registries in the namespaces that may use them. Without it, namespaces have
+/// no labels. It takes the rights to get, list and watch namespaces and policies (waypost.dev), to create Events (events.k8s.io),
+/// and to get, list, watch, create, patch and delete Secrets of the one name `pull.secret`, in all namespaces; with
+/// `cluster.webhook_configuration` to get and watch that MutatingWebhookConfiguration; with `store.kind: kubernetes` those of
+/// `waypost controller` on registries, Secrets of its namespace, and reviews of tokens.
 ///
 /// SIGTERM and Ctrl-C end it after the requests in flight.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -53,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub tls_dir: Option<String>,
 
-    /// Watch the namespaces of the cluster that this kubeconfig's current context names [default: none is watched].
+    /// Watch the namespaces and keep the pull secrets of the cluster that this kubeconfig's current context names [default: no cluster].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<String>,
 

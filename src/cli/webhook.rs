@@ -16,13 +16,13 @@ use crate::config::{Config, Flags};
 /// mounted at `tls.dir`, made by `waypost controller`, cert-manager or you. Policies and certificate are read again when they
 /// change.
 ///
-/// /readyz says that it is ready when the policies are compiled, the certificate is loaded, the namespaces are listed and, with
-/// --webhook-configuration, the API server was seen to trust the certificate.
+/// /readyz says that it is ready when the policies are compiled, the certificate is loaded, the namespaces, the registries and the
+/// Policy objects are listed and, with --webhook-configuration, the API server was seen to trust the certificate.
 ///
 /// The owners of Pods, such as ReplicaSets, are told by Events what was denied or warned of.
 ///
-/// It takes the rights to get, list and watch namespaces, to create Events (events.k8s.io), and to get that one
-/// MutatingWebhookConfiguration.
+/// It takes the rights to get, list and watch namespaces, registries and policies (waypost.dev), to create Events (events.k8s.io),
+/// and to get that one MutatingWebhookConfiguration. It has none on Secrets.
 ///
 /// SIGTERM and Ctrl-C end it after the requests in flight.
 #[derive(Clone, Debug, Default, clap::Args)]

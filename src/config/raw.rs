@@ -204,7 +204,7 @@ pub struct OptOut {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// A kubeconfig; with it, `serve` watches the labels of namespaces at the API server of its current context. `webhook` and
+    /// A kubeconfig; with it, `serve` watches the labels of namespaces at the API server of its current context, and keeps pull secrets there. `webhook` and
     /// `controller` are Pods with a ServiceAccount where there is none. Variable: `WAYPOST_CLUSTER__KUBECONFIG`.
     pub kubeconfig: Option<String>,
     /// The namespace of Waypost itself. Without it, the Pod's own, or the one of the kubeconfig's context. Variable:

@@ -70,6 +70,8 @@ pub enum Need {
     Rule(String),
     /// So many images were last pushed to it.
     Pushes(usize),
+    /// The policies are not known, or not yet: some rule may.
+    Unknown,
 }
 
 /// Is told of each request that was answered; must not block.

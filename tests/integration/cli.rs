@@ -1,6 +1,7 @@
 //! The command line as a shell sees it: what goes to stdout and stderr, and how it exits.
 
 mod check;
+mod docker_config;
 mod explain;
 mod reference;
 mod review;

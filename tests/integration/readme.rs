@@ -105,6 +105,8 @@ fn the_metrics_are_all_there() {
         outcome: "",
     });
     metrics.registries().set_up("", true);
+    metrics.api_request("", "", 200);
+    metrics.pull_secrets();
     let text = metrics.render().unwrap() + &ControllerMetrics::new().render().unwrap();
     let names = text
         .lines()

@@ -144,13 +144,12 @@ impl Api {
         let needs = if force { Vec::new() } else { self.usage.needed_by(id) };
         if !needs.is_empty() {
             let errors = needs.iter().take(MOST_NEEDS).map(need).collect();
-            let detail = format!(
-                "{} the registry: change what does, or remove it all the same with ?force=true",
-                match needs.len() {
-                    1 => "something needs".to_owned(),
-                    several => format!("{several} things need"),
-                }
-            );
+            let what = match &*needs {
+                [Need::Unknown] => "nobody knows at the moment what needs".to_owned(),
+                [_] => "something needs".to_owned(),
+                several => format!("{} things need", several.len()),
+            };
+            let detail = format!("{what} the registry: change what does, or remove it all the same with ?force=true");
             return Err(Problem::new(Kind::Needed, detail).errors(errors));
         }
         let expected = condition.is_said().then_some(&current.version);
@@ -362,6 +361,10 @@ fn username(credential: &Credential) -> &str {
 fn need(need: &Need) -> FieldError {
     match need {
         Need::Rule(rule) => FieldError::new("", format!("the rule `{}` names it", rule.escape_debug())),
+        Need::Unknown => {
+            let why = "the policies have mistakes, or were not read yet: some rule may name it";
+            FieldError::new("", why).hint("`/readyz?verbose` and the log of Waypost say more of them")
+        }
         Need::Pushes(count) => FieldError::new("", format!("{count} images were last pushed to it")),
     }
 }

@@ -10,6 +10,7 @@ const FILE: &str = "\
 server:
   webhook: {listen: '127.0.0.1:0'}
   admin: {listen: '127.0.0.1:0'}
+  api: {listen: '127.0.0.1:0'}
 ";
 
 #[test]

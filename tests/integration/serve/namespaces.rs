@@ -38,17 +38,9 @@ fn without_a_watch_rules_that_need_it_are_warned_of_and_nothing_is_waited_for() 
 
 #[test]
 fn while_the_api_server_is_down_it_is_not_ready_and_answers_all_the_same() {
-    // Bound and let go: nobody listens there.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let directory = Directory::new();
     directory.write("policies.d/mine.yaml", BY_LABEL);
-    directory.write(
-        "kubeconfig",
-        format!(
-            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: \
-             'http://127.0.0.1:{port}'}}}}]\n"
-        ),
-    );
+    of_nobody(&directory);
     let mut serving = Serving::start(directory, &["--kubeconfig", "kubeconfig"]);
     serving.event("the watch on namespaces at http://127.0.0.1:");
     let detail = serving.admin("/readyz?verbose");
@@ -73,5 +65,31 @@ fn while_the_api_server_is_down_it_is_not_ready_and_answers_all_the_same() {
             .admin("/metrics")
             .text()
             .contains(r#"outcome="namespace_unknown",rule="mine/all""#)
+    );
+}
+
+#[test]
+fn sigterm_ends_it_while_it_waits_for_the_cluster_that_has_its_registries() {
+    let directory = Directory::new();
+    of_nobody(&directory);
+    let args = ["serve", "--kubeconfig", "kubeconfig"];
+    let mut command = directory.command(args.iter().chain(&PORTS));
+    command.env("WAYPOST_STORE__KIND", "kubernetes");
+    let mut serving = Serving::begin(directory, command);
+    serving.event("the registries of the cluster cannot be read, which is tried again");
+    serving.signal("TERM");
+    assert_eq!(serving.ended().code(), Some(0));
+}
+
+/// A kubeconfig of an API server that is not there.
+fn of_nobody(directory: &Directory) {
+    // Bound and let go: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    directory.write(
+        "kubeconfig",
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: \
+             'http://127.0.0.1:{port}'}}}}]\n"
+        ),
     );
 }

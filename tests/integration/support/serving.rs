@@ -29,7 +29,19 @@ impl Serving {
     }
 
     /// The same with a command of one's own: `serve`, `webhook` or `controller`. The latter two may not be ready yet.
-    pub(crate) fn spawn(directory: Directory, mut command: Command) -> Self {
+    pub(crate) fn spawn(directory: Directory, command: Command) -> Self {
+        let mut serving = Self::begin(directory, command);
+        let started = serving.event("metrics and health at http://");
+        let address = |field: &str| Some(started[field].as_str()?.parse().unwrap());
+        let nowhere = serving.admin;
+        serving.webhook = address("webhook").unwrap_or(nowhere);
+        serving.admin = address("admin").unwrap();
+        serving.api = address("api").unwrap_or(nowhere);
+        serving
+    }
+
+    /// The same without waiting for anything: no port is known.
+    pub(crate) fn begin(directory: Directory, mut command: Command) -> Self {
         let log = File::create(directory.path().join(LOG)).unwrap();
         let child = command
             .stdin(Stdio::null())
@@ -38,19 +50,13 @@ impl Serving {
             .spawn()
             .unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut serving = Self {
+        Self {
             child,
             directory,
             webhook: nowhere,
             admin: nowhere,
             api: nowhere,
-        };
-        let started = serving.event("metrics and health at http://");
-        let address = |field: &str| Some(started[field].as_str()?.parse().unwrap());
-        serving.webhook = address("webhook").unwrap_or(nowhere);
-        serving.admin = address("admin").unwrap();
-        serving.api = address("api").unwrap_or(nowhere);
-        serving
+        }
     }
 
     pub(crate) fn directory(&self) -> &Directory {
