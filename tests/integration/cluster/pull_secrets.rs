@@ -99,7 +99,9 @@ fn somebody_elses_secret_of_the_name_stays_as_it_is_and_they_are_told() {
         // Ours of another type, as nobody can make it where the policies are.
         let broken = case.another_namespace(&json!({}));
         let unfit = json!({
-            "metadata": {"name": chart.secret, "labels": {"app.kubernetes.io/managed-by": "waypost", "waypost.dev/pull-secret": "true"}},
+            "metadata": {"name": chart.secret, "labels": {
+                "app.kubernetes.io/managed-by": "waypost", "waypost.dev/pull-secret": "true", "waypost.dev/kept-by": chart.release,
+            }},
             "type": "Opaque",
         });
         case.admin.post(&path(&broken, "secrets"), &unfit).unwrap();

@@ -271,9 +271,10 @@ async fn a_registry_that_something_needs_is_removed_by_force_alone() {
         .await
         .is(409);
     *api.needs.lock().unwrap() = vec![Need::Unknown];
-    api.admin("DELETE", "/v1/registries/corp", Value::Null)
-        .await
-        .says(Kind::Needed, &["nobody knows at the moment", "some rule may name it"]);
+    api.admin("DELETE", "/v1/registries/corp", Value::Null).await.says(
+        Kind::Needed,
+        &["the policies have mistakes, or were not read yet: some rule may name it"],
+    );
     let reply = api
         .admin("DELETE", "/v1/registries/corp?force=true", Value::Null)
         .await

@@ -27,7 +27,8 @@ pub(super) struct Chart<'a> {
     case: &'a Case<'a>,
     /// The Secrets' name.
     pub(super) secret: String,
-    release: String,
+    /// Whose they are, too.
+    pub(super) release: String,
     store: Embedded,
     runtime: Runtime,
     directory: Directory,
