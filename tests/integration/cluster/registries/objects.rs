@@ -274,7 +274,10 @@ fn kubectl_shows_what_was_found_out_and_only_when_it_has_changed_is_it_written()
 fn the_example_of_the_documentation_works() {
     on_a_cluster_with_registries("example", |case| {
         let docs = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/registries.md"));
-        let example = docs.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let mut examples = docs
+            .split("```yaml\n")
+            .map(|behind| behind.split("```").next().unwrap());
+        let example = examples.find(|example| example.contains("kind: Secret")).unwrap();
         let example = example.replace("namespace: waypost}", &format!("namespace: {}}}", case.namespace));
         case.kubectl_with(&["apply", "--filename=-"], &example).exits(0);
         let home = Home::open(case);
