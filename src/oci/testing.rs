@@ -23,11 +23,14 @@ use crate::tls::{
     testing::{Authority, Pair},
 };
 
+/// A request's path, and the credential that came with it.
+type Asked = (String, Option<String>);
+
 /// A server on a port of its own, until it is dropped.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     /// Method, path with its query, and the `Authorization` that came along.
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     came: Arc<Notify>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,

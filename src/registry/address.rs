@@ -51,6 +51,7 @@ impl Address {
     }
 
     /// Reads `[http://|https://]host[:port][/organization]`; nothing is Docker Hub. The scheme is the endpoint's.
+    #[expect(clippy::result_large_err, reason = "once for each registry that is written")]
     pub(super) fn parse(url: Option<&str>) -> Result<(Self, Option<Scheme>), Problem> {
         let Some(url) = url else {
             return Ok((Self::docker_hub(), None));
@@ -166,6 +167,7 @@ impl Endpoint {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "once for each registry that is written")]
     pub(super) fn parse(
         address: &Address,
         scheme: Option<Scheme>,
@@ -288,6 +290,7 @@ struct Split<'u> {
     rest: &'u str,
 }
 
+#[expect(clippy::result_large_err, reason = "once for each registry that is written")]
 fn split(url: &str, path: Path) -> Result<Split<'_>, Problem> {
     let problem = |message: String, hint: &str| Problem::error("invalid-url", path.clone(), message).hint(hint);
     let shape = "write host[:port][/organization]: registry.example.com/team";

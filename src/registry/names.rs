@@ -25,6 +25,7 @@ impl Names {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "once for each registry that is written")]
     pub(super) fn parse(address: &Address, spec: Option<&NamesSpec>) -> Result<Self, Problem> {
         let path = || Path::root().key("names");
         let Some(NamesSpec { to, from }) = spec else {
@@ -96,6 +97,7 @@ impl Names {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "once for each registry that is written")]
 fn registry(from: &str) -> Result<Box<str>, Problem> {
     match Address::parse(Some(from)) {
         Ok((address, None)) if address.organization.is_empty() => Ok(address.host),
