@@ -3,8 +3,8 @@
 //! A [`Client`] is one for the process: it knows whom everybody trusts and keeps tokens. A [`Remote`] is one registry, with connections of
 //! its own that are kept open. Every exchange has a deadline and every answer that is read a limit.
 //!
-//! A credential goes nowhere but to the registry itself and to [where it is known to issue tokens](realm); it follows no redirect to
-//! another place. Addresses at which a cloud tells its machines their secrets are [never dialled](guard).
+//! A credential goes nowhere but to the registry itself and to where it is known to issue tokens (`realm`); it follows no redirect to
+//! another place. Addresses at which a cloud tells its machines their secrets are never dialled (`guard`).
 
 mod auth;
 pub mod challenge;

@@ -47,7 +47,7 @@ impl ClusterApi<'_> {
             metrics,
             health,
         } = self;
-        let check = health.add_fine("api");
+        let check = health.add("api", "it has no certificate yet");
         let tls = tokio::select! {
             tls = served_secret::first(home, secret, &check) => tls,
             () = lifecycle.reached(Phase::Stopping) => return Ok(()),
@@ -79,6 +79,7 @@ impl ClusterApi<'_> {
             Arc::new(move || tls.config())
         };
         let server = rest.bind(listen, configs).await?;
+        check.fine();
         let address = server.local_addr();
         tracing::info!(api = %address, "the REST API is at https://{address}/v1/");
         tokio::select! {

@@ -24,7 +24,10 @@ pub(super) async fn keep(home: &Home, name: &str, dir: &Path, check: &Check) -> 
     let mut watcher = Watcher::new(watched(dir));
     let mut told = None;
     loop {
-        let problem = match read(dir) {
+        let files = dir.to_owned();
+        // Whoever reads them has stopped where this does not.
+        let found = tokio::task::spawn_blocking(move || read(&files)).await;
+        let problem = match found.unwrap_or_else(|error| Err(error.to_string())) {
             Ok((documents, problem)) => match apply(home, name, &documents, problem.is_none()).await {
                 Ok(refused) => problem.or(refused),
                 Err(error) => Some(error.to_string()),

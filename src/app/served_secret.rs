@@ -18,19 +18,23 @@ use crate::{
     tls::{Reload, Tls},
 };
 
-/// Waits until there is one that can be served.
+/// Waits until there is one that can be served. Until then the process is not ready: its Service would lead to a port that is closed.
 pub(super) async fn first(home: &Home, name: &str, check: &Check) -> Arc<Tls> {
     let mut told = None;
     loop {
-        match read(home, name).await {
+        let why = match read(home, name).await {
             Ok((certificate, key)) => match Tls::of(&origin(name), &certificate, &key, SystemTime::now()) {
-                Ok(tls) => {
-                    check.fine();
-                    return Arc::new(tls);
-                }
-                Err(error) => tell(&mut told, check, error.to_string()),
+                Ok(tls) => return Arc::new(tls),
+                Err(error) => error.to_string(),
             },
-            Err(why) => tell(&mut told, check, why),
+            Err(why) => why,
+        };
+        check.failing(format!(
+            "the REST API has no certificate that it could be served with: {why}"
+        ));
+        if told.as_ref() != Some(&why) {
+            tracing::info!("the REST API waits for its certificate: {why}");
+            told = Some(why);
         }
         sleep(SOON).await;
     }
@@ -56,7 +60,13 @@ pub(super) async fn keep(home: &Home, name: &str, tls: &Tls, check: &Check) -> I
                 told = None;
                 check.fine();
             }
-            Err(why) => tell(&mut told, check, why),
+            Err(why) => {
+                check.degraded(format!("the REST API goes on with its last certificate: {why}"));
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!("the REST API goes on with its last certificate: {why}");
+                    told = Some(why);
+                }
+            }
         }
     }
 }
@@ -71,16 +81,6 @@ async fn read(home: &Home, name: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
             .ok_or_else(|| format!("the Secret {name} has no {key}"))
     };
     Ok((take("tls.crt")?, take("tls.key")?))
-}
-
-fn tell(told: &mut Option<String>, check: &Check, why: String) {
-    check.degraded(format!(
-        "the REST API has no certificate that it could be served with: {why}"
-    ));
-    if told.as_ref() != Some(&why) {
-        tracing::info!("the REST API waits for its certificate: {why}");
-        *told = Some(why);
-    }
 }
 
 /// As errors name it.
