@@ -23,7 +23,7 @@ fn a_replica_set_whose_pods_are_denied_or_warned_of_is_told_once() {
             ),
         );
         waypost::tls::ensure_local(&directory.path().join("certs/local"), &[]).unwrap();
-        let command = directory.command(["webhook", "--kubeconfig", "kubeconfig"].iter().chain(&PORTS));
+        let command = directory.command(["webhook", "--kubeconfig", "kubeconfig"].iter().chain(&PORTS[..4]));
         let webhook = Serving::spawn(directory, command);
         let _registration = Registration::of(case, &webhook, &[]);
         eventually("the webhook is ready", || {

@@ -145,7 +145,7 @@ pub(crate) fn message(event: &Value) -> &str {
     event["message"].as_str().unwrap_or_default()
 }
 
-/// Every listener on a free port.
+/// Every listener on a free port; a replica has the first two.
 pub(crate) const PORTS: [&str; 6] = [
     "--webhook-listen",
     "127.0.0.1:0",
