@@ -39,6 +39,14 @@ pub use self::{
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 
+/// What a task comes to; where there is none, nothing ever.
+async fn if_any<T>(task: Option<impl Future<Output = T>>) -> T {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How a process ends other than well.
 #[derive(Debug)]
 pub enum ServeError {

@@ -3,7 +3,7 @@
 //! Recording takes no lock that could wait: the counters of reviews are resolved when the struct is made, those of
 //! images when a thread first needs them. Only a scrape and a first use touch the locks inside of the registry.
 
-mod api;
+mod common;
 mod controller;
 mod images;
 mod process;
@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+pub use common::Common;
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
-use process::Process;
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
 pub use registries::RegistryMetrics;
 
@@ -27,7 +27,7 @@ use crate::review::Operation;
 
 /// Every metric of the process, in a registry of its own.
 pub struct Metrics {
-    registry: Registry,
+    common: Common,
     reviews: [[IntCounter; Outcome::ALL.len()]; Operation::ALL.len()],
     review_duration: Histogram,
     images: IntCounterVec,
@@ -35,9 +35,6 @@ pub struct Metrics {
     policy_reload_failures: IntCounter,
     certificate_expiry: IntGauge,
     events: [IntCounter; EventResult::ALL.len()],
-    api_requests: IntCounterVec,
-    registries: RegistryMetrics,
-    process: Process,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
 }
@@ -109,10 +106,7 @@ impl Metrics {
                     "When the serving certificate expires, in seconds after the epoch.",
                 ),
             ),
-            api_requests: api::requests(&registry),
-            registries: RegistryMetrics::register(&registry),
-            process: Process::register(&registry),
-            registry,
+            common: Common::register(registry),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -154,30 +148,9 @@ impl Metrics {
         self.events[result as usize].inc();
     }
 
-    /// A request to the REST API was answered. Each of the three comes from a short list.
-    pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
-        let labels = [route, method, &status.to_string()];
-        self.api_requests.with_label_values(&labels).inc();
-    }
-
-    /// The metrics of pull secrets, where this process keeps them: asked for once.
-    pub fn pull_secrets(&self) -> PullSecretMetrics {
-        PullSecretMetrics::register(&self.registry)
-    }
-
-    /// Those of registries.
-    pub fn registries(&self) -> RegistryMetrics {
-        self.registries.clone()
-    }
-
-    /// Everything in Prometheus' text format, version 0.0.4.
-    ///
-    /// # Errors
-    ///
-    /// When the encoder refuses a metric, which would be a mistake in this file.
-    pub fn render(&self) -> prometheus::Result<String> {
-        self.process.refresh();
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// What it has in common with other kinds of process.
+    pub fn common(&self) -> &Common {
+        &self.common
     }
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     policy::{LabelSelector, Labels},
-    registry::{Admitted, Login, Password, credential::docker_config},
+    registry::{Admitted, Login, Password, Registry, credential::docker_config},
 };
 
 /// Tells contents apart: the beginning of a cryptographic hash.
@@ -106,6 +106,18 @@ pub enum Step {
     Delete,
     /// It is somebody else's, and stays as it is, though one of ours ought to be there.
     Foreign,
+}
+
+impl Source {
+    /// Of a registry that has a pull credential.
+    pub fn of(registry: &Registry, login: Option<Login>) -> Self {
+        Self {
+            id: registry.id.clone(),
+            key: registry.address.kubelet_key().into(),
+            namespaces: registry.namespaces.clone(),
+            login,
+        }
+    }
 }
 
 impl Plan {

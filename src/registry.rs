@@ -170,7 +170,8 @@ impl Admitted {
     }
 }
 
-/// What is wrong with an id, if anything: it is a DNS label (RFC 1123), for it is an object's name and stands in metrics.
+/// What is wrong with an id, if anything: it is a DNS label (RFC 1123), for it is an object's name and stands in metrics. So are the
+/// names of rules, namespaces and Services.
 pub fn id_problem(id: &str) -> Option<&'static str> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if id.is_empty() {

@@ -1,9 +1,10 @@
 //! The REST API of a controller, whether it leads or not.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     api::Rest,
+    if_any,
     policies::{Feed, Policies},
     served_secret,
 };
@@ -72,7 +73,9 @@ impl ClusterApi<'_> {
                     Some(current.load().policies.clone())
                 })
             },
-            served: Arc::new(move |served: Served| metrics.api_request(served.route, served.method, served.status)),
+            served: Arc::new(move |served: Served| {
+                metrics.common().api_request(served.route, served.method, served.status)
+            }),
         };
         let configs = {
             let tls = tls.clone();
@@ -85,15 +88,8 @@ impl ClusterApi<'_> {
         tokio::select! {
             _ = server.run(lifecycle.clone()) => {}
             never = served_secret::keep(home, secret, &tls, &check) => match never {},
-            never = watch(policies.ok(), Feed::new(access, &aside)) => match never {},
+            never = if_any(policies.ok().map(|policies| policies.watch(Some(Feed::new(access, &aside))))) => match never {},
         }
         Ok(())
-    }
-}
-
-async fn watch(policies: Option<Policies>, feed: Feed) -> Infallible {
-    match policies {
-        Some(policies) => policies.watch(Some(feed)).await,
-        None => std::future::pending().await,
     }
 }

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use futures_util::FutureExt;
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::SetOnce, time::sleep};
 
 use super::{
     access,
     certificates::{self, Kept},
     cluster_api::ClusterApi,
-    declared, identity,
+    declared, identity, if_any,
     policies::{Conditions, Feed},
     policy_source, ports,
     pull_secrets::PullSecrets,
@@ -21,7 +21,6 @@ use crate::{
     cluster::{
         election::{self, Lease},
         objects::{self, Home},
-        registries::Kubernetes,
     },
     config::{self, Config},
     http::{
@@ -87,7 +86,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
     let lease_check = health.add("lease", "it has not been read yet");
     let scrape = {
         let metrics = metrics.clone();
-        Arc::new(move || metrics.render().map_err(|error| error.to_string()))
+        Arc::new(move || metrics.common().render().map_err(|error| error.to_string()))
     };
     let admin = ports::admin(admin_config.listen, scrape, health.clone(), lifecycle.clone()).await?;
     let address = admin.local_addr();
@@ -106,10 +105,11 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
 
     let registries_check = health.add("registries", "they have not been read yet");
     // One for all: a follower has the REST API as well.
-    let (opened, store) = watch::channel(None);
+    let opened = SetOnce::new();
     let following = async {
         let store = stores::of_the_cluster(&access, &home.namespace, true, &registries_check).await;
-        opened.send_replace(Some(store.clone()));
+        // It is set here and nowhere else.
+        let _ = opened.set(store.clone());
         stores::follow(&store, &registries_check).await
     };
     let rest = async {
@@ -127,7 +127,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             health: &health,
         };
         tokio::select! {
-            store = opened_store(store.clone()) => api.serve(store, &lifecycle).await,
+            store = opened.wait() => api.serve(store.clone(), &lifecycle).await,
             () = lifecycle.reached(Phase::Stopping) => Ok(()),
         }
     };
@@ -157,7 +157,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         };
         conditions.stopped();
         let pull_secrets_check = health.add_fine("pull-secrets");
-        let pull_secret_metrics = metrics.pull_secrets();
+        let pull_secret_metrics = metrics.common().pull_secrets();
         let client = upkeep::client();
         let mut worked = false;
         let mine: Vec<&Check> = check
@@ -167,24 +167,16 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         let tell = |event| tell(event, &mut worked, &lease_check, &mine, &metrics);
         // Everything that one of the controllers does.
         let keep = || async {
-            let certificates = async {
-                match (&kept, &check) {
-                    (Some(kept), Some(check)) => certificates::keep(&home, kept, check, &metrics).await,
-                    _ => std::future::pending().await,
-                }
-            };
-            let declared = async {
-                match &declarations {
-                    Some((dir, check)) => declared::keep(&home, &name, dir, check).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let certificates = kept.as_ref().zip(check.as_ref());
+            let certificates = certificates.map(|(kept, check)| certificates::keep(&home, kept, check, &metrics));
+            let declared = declarations.as_ref();
+            let declared = declared.map(|(dir, check)| declared::keep(&home, &name, dir, check));
             let registries = async {
-                let store = opened_store(store.clone()).await;
+                let store = opened.wait().await.clone();
                 let upkeep = Upkeep {
                     client: client.clone(),
                     probe,
-                    metrics: metrics.registries(),
+                    metrics: metrics.common().registries(),
                     pull_secrets: Some(PullSecrets {
                         access: access.clone(),
                         name: pull.secret.clone(),
@@ -203,8 +195,8 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                 }
             };
             tokio::select! {
-                never = certificates => never,
-                never = declared => never,
+                never = if_any(certificates) => never,
+                never = if_any(declared) => never,
                 never = conditions.keep() => never,
                 never = registries => never,
             }
@@ -221,18 +213,6 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         () = signals => {}
     }
     Ok(())
-}
-
-/// Once the cluster has been asked.
-async fn opened_store(mut store: watch::Receiver<Option<Arc<Kubernetes>>>) -> Arc<Kubernetes> {
-    loop {
-        if let Some(store) = store.borrow_and_update().clone() {
-            return store;
-        }
-        if store.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 /// What is kept goes with the controller's Deployment.

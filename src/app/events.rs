@@ -118,10 +118,7 @@ impl Teller {
     async fn tell(&self, kept: &mut Option<Client>, event: &events::Event) -> Result<(), String> {
         let client = match kept.take() {
             Some(client) => client,
-            None => {
-                let server = self.access.connect().await.map_err(|error| error.to_string())?;
-                server.client
-            }
+            None => self.access.client().await?,
         };
         events::create(client.clone(), event, &self.instance).await?;
         *kept = Some(client);
@@ -232,7 +229,7 @@ mod tests {
             });
         }
         assert_eq!(teller.queue.len(), QUEUE);
-        let text = metrics.render().unwrap();
+        let text = metrics.common().render().unwrap();
         assert!(text.contains("waypost_events_total{result=\"dropped\"} 3\n"), "{text}");
     }
 }

@@ -38,10 +38,7 @@ impl Namespaces {
         let mut first = Some(server.client);
         let connect = async || match first.take() {
             Some(client) => Ok(client),
-            None => match access.connect().await {
-                Ok(server) => Ok(server.client),
-                Err(error) => Err(error.to_string()),
-            },
+            None => access.client().await,
         };
         let current = found.current.clone();
         namespaces::watch(connect, async || current.wanted().await, |event| found.event(event)).await

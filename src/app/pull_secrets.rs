@@ -116,9 +116,9 @@ impl PullSecrets {
     }
 
     async fn connect(&self, shared: &Shared) -> Result<Client, String> {
-        let server = self.access.connect().await.map_err(|error| error.to_string())?;
-        *lock(&shared.client) = Some(server.client.clone());
-        Ok(server.client)
+        let client = self.access.client().await?;
+        *lock(&shared.client) = Some(client.clone());
+        Ok(client)
     }
 
     async fn watch_namespaces(&self, shared: &Shared) -> Infallible {

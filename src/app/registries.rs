@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 use hashbrown::HashSet;
 use tokio::sync::watch;
 
-use super::{Current, probes::Down};
+use super::{Current, if_any, probes::Down};
 use crate::{
     registry::{ConditionKind, Registry, Status},
     snapshot::{Registered, Registries},
@@ -20,29 +20,26 @@ pub(super) async fn keep(
     current: Arc<Current>,
 ) -> Infallible {
     let mut unusable = HashSet::new();
+    let mut retired = None;
     loop {
         let stored = registries.borrow_and_update().clone();
         let found = {
             let down = down.as_mut().map(|down| down.borrow_and_update().clone());
             snapshot(&stored, down.as_deref(), &mut unusable)
         };
-        // Taken apart here, and not in the review that happens to be the last to use it.
-        drop(current.update(|snapshot| snapshot.registries = found));
+        // The last but one, so that it is taken apart here and not in the review that happens to be the last to use it.
+        drop(Option::replace(
+            &mut retired,
+            current.update(|snapshot| snapshot.registries = found),
+        ));
         let changed = tokio::select! {
             changed = registries.changed() => changed,
-            changed = if_any(&mut down) => changed,
+            changed = if_any(down.as_mut().map(watch::Receiver::changed)) => changed,
         };
         if changed.is_err() {
             // Whoever fed it is gone with the process.
             std::future::pending().await
         }
-    }
-}
-
-async fn if_any(down: &mut Option<watch::Receiver<Down>>) -> Result<(), watch::error::RecvError> {
-    match down {
-        Some(down) => down.changed().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The processes that answer reviews: `serve`, which is everything in one, and `webhook`, which is a replica in a cluster.
 
-use std::{convert::Infallible, path::Path, pin::pin, sync::Arc};
+use std::{path::Path, pin::pin, sync::Arc};
 
 use anyhow::Context;
 
@@ -9,7 +9,7 @@ use super::{
     api::Rest,
     banner::Banner,
     events::{self, Teller},
-    identity,
+    identity, if_any,
     namespaces::Namespaces,
     policies::{Feed, Policies},
     policy_source,
@@ -183,7 +183,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         .map(|store| Upkeep {
             client: upkeep::client(),
             probe,
-            metrics: metrics.registries(),
+            metrics: metrics.common().registries(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
@@ -191,7 +191,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                 webhook_configuration: serving_configuration,
                 store: store.clone(),
                 instance: identity(),
-                metrics: metrics.pull_secrets(),
+                metrics: metrics.common().pull_secrets(),
                 check: health.add_fine("pull-secrets"),
             }),
             store,
@@ -210,7 +210,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         Arc::new(move |_: &Rejection| metrics.rejected())
     };
     let scraped = metrics.clone();
-    let scrape = Arc::new(move || scraped.render().map_err(|error| error.to_string()));
+    let scrape = Arc::new(move || scraped.common().render().map_err(|error| error.to_string()));
     let admin = ports::admin(admin_config.listen, scrape, health, lifecycle.clone()).await?;
     // Last: whoever reaches it gets decisions by the policies, never by none.
     let router = webhook::router(reviews, rejected, webhook::Limits::default());
@@ -229,7 +229,9 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                 },
                 served: {
                     let metrics = metrics.clone();
-                    Arc::new(move |served: Served| metrics.api_request(served.route, served.method, served.status))
+                    Arc::new(move |served: Served| {
+                        metrics.common().api_request(served.route, served.method, served.status)
+                    })
                 },
             };
             Some(rest.bind(api_listen, serving.configs()).await?)
@@ -272,13 +274,6 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         never = if_any(teller.map(Teller::run)) => match never {},
         never = serving.watch() => match never {},
         () = signals => Ok(()),
-    }
-}
-
-async fn if_any(task: Option<impl Future<Output = Infallible>>) -> Infallible {
-    match task {
-        Some(task) => task.await,
-        None => std::future::pending().await,
     }
 }
 

@@ -142,17 +142,11 @@ pub(super) async fn of_the_cluster(access: &Access, namespace: &str, secrets: bo
         let access = access.clone();
         let connect = Box::new(move || {
             let access = access.clone();
-            async move {
-                let server = access.connect().await.map_err(|error| error.to_string())?;
-                Ok(server.client)
-            }
-            .boxed()
+            async move { access.client().await }.boxed()
         });
         match Kubernetes::open(connect, namespace.to_owned(), secrets).await {
-            Ok(store) => {
-                check.fine();
-                return Arc::new(store);
-            }
+            // Whoever follows them says when all is well: by then they are where they are needed.
+            Ok(store) => return Arc::new(store),
             Err(error) => {
                 let why = error.to_string();
                 check.failing(format!("they have not been listed yet: {why}"));

@@ -60,10 +60,7 @@ impl Trust {
     async fn look(&self, kept: &mut Option<Client>) -> Result<(), String> {
         let client = match kept.take() {
             Some(client) => client,
-            None => {
-                let server = self.access.connect().await.map_err(|error| error.to_string())?;
-                server.client
-            }
+            None => self.access.client().await?,
         };
         let found = objects::registration(client.clone(), &self.name).await;
         let found = found.map_err(|error| error.to_string())?;

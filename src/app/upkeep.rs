@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use super::{probes::Probes, pull_secrets::PullSecrets};
+use super::{if_any, probes::Probes, pull_secrets::PullSecrets};
 use crate::{metrics::RegistryMetrics, oci, store::Store};
 
 /// Asks registries whether they are up, and brings their credentials to namespaces.
@@ -32,15 +32,9 @@ impl Upkeep {
 
     /// Does it, for as long as it is not dropped.
     pub(super) async fn keep(&self, probes: Probes) -> Infallible {
-        let pull_secrets = async {
-            match &self.pull_secrets {
-                Some(secrets) => secrets.keep().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             never = probes.run() => never,
-            never = pull_secrets => never,
+            never = if_any(self.pull_secrets.as_ref().map(PullSecrets::keep)) => never,
         }
     }
 }

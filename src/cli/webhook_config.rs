@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::write_stdout;
 use crate::config::Config;
+use crate::registry::id_problem;
 use manifest::{ClientConfig, Manifest, ServiceReference};
 
 /// Print the MutatingWebhookConfiguration that makes the API server ask.
@@ -180,8 +181,7 @@ fn url(text: &str) -> Result<String, String> {
 
 /// The name of a namespace or a Service (RFC 1123 label).
 fn is_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    id_problem(text).is_none()
 }
 
 /// Where `serve` answers reviews.

@@ -74,6 +74,17 @@ pub enum AccessError {
 }
 
 impl Access {
+    /// A client alone, for whoever makes one again and again, or in a sentence why there is none.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn client(&self) -> Result<Client, String> {
+        match self.connect().await {
+            Ok(server) => Ok(server.client),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Reads the credentials and makes a client. Does not ask the server anything, so one that is down is no error.
     ///
     /// # Errors

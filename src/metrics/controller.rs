@@ -1,17 +1,14 @@
 //! What the controller counts.
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-use super::{PullSecretMetrics, RegistryMetrics, api, process::Process, register};
+use super::{common::Common, register};
 
 /// Every metric of the controller, in a registry of its own: it answers no reviews.
 pub struct ControllerMetrics {
-    registry: Registry,
+    common: Common,
     leader: IntGauge,
     made: IntCounterVec,
-    api_requests: IntCounterVec,
-    registries: RegistryMetrics,
-    process: Process,
 }
 
 impl ControllerMetrics {
@@ -40,10 +37,7 @@ impl ControllerMetrics {
                 ),
             ),
             made,
-            api_requests: api::requests(&registry),
-            registries: RegistryMetrics::register(&registry),
-            process: Process::register(&registry),
-            registry,
+            common: Common::register(registry),
         }
     }
 
@@ -62,30 +56,9 @@ impl ControllerMetrics {
         self.made.with_label_values(&[LEAF]).inc();
     }
 
-    /// A request to the REST API was answered. Each of the three comes from a short list.
-    pub fn api_request(&self, route: &'static str, method: &'static str, status: u16) {
-        let labels = [route, method, &status.to_string()];
-        self.api_requests.with_label_values(&labels).inc();
-    }
-
-    /// The metrics of pull secrets, where this process keeps them: asked for once.
-    pub fn pull_secrets(&self) -> PullSecretMetrics {
-        PullSecretMetrics::register(&self.registry)
-    }
-
-    /// Those of registries.
-    pub fn registries(&self) -> RegistryMetrics {
-        self.registries.clone()
-    }
-
-    /// Everything in Prometheus' text format, version 0.0.4.
-    ///
-    /// # Errors
-    ///
-    /// When the encoder refuses a metric, which would be a mistake in this file.
-    pub fn render(&self) -> prometheus::Result<String> {
-        self.process.refresh();
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// What it has in common with other kinds of process.
+    pub fn common(&self) -> &Common {
+        &self.common
     }
 }
 

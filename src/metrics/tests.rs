@@ -1,7 +1,7 @@
 use super::*;
 
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
-    let text = metrics.render().unwrap();
+    let text = metrics.common().render().unwrap();
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
@@ -120,7 +120,7 @@ fn more_keys_than_a_thread_keeps_are_still_counted() {
 fn requests_to_the_api_are_counted_by_where_how_and_what_came_of_them() {
     let metrics = Metrics::new();
     for _ in 0..2 {
-        metrics.api_request("/v1/registries/{id}", "GET", 404);
+        metrics.common().api_request("/v1/registries/{id}", "GET", 404);
     }
     let series = r#"waypost_api_requests_total{method="GET",route="/v1/registries/{id}",status="404"}"#;
     assert_eq!(value(&metrics, series), Some(2.0));

@@ -27,13 +27,7 @@ fn login(password: &str) -> Option<Login> {
 
 fn source(id: &str, url: &str, namespaces: serde_json::Value, login: Option<Login>) -> Source {
     let spec = serde_json::from_value(json!({"url": url, "namespaces": namespaces})).unwrap();
-    let registry = Registry::parse(id, &spec).unwrap();
-    Source {
-        id: id.into(),
-        key: registry.address.kubelet_key().into(),
-        namespaces: registry.namespaces,
-        login,
-    }
+    Source::of(&Registry::parse(id, &spec).unwrap(), login)
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Of {

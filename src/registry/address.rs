@@ -113,12 +113,14 @@ impl Address {
 
     /// Whether the image lies under it, by whole segments: `r.io/team` is not over `r.io/teams/app`.
     pub fn is_over(&self, image: &Reference<'_>) -> bool {
-        if !self.host.eq_ignore_ascii_case(image.registry()) {
-            return false;
-        }
-        let mut segments = image.repository().segments();
-        self.organization.is_empty()
-            || self.organization.split('/').all(|part| segments.next() == Some(part)) && segments.next().is_some()
+        self.is_over_path(image.registry(), image.repository().segments())
+    }
+
+    /// The same for a host and the segments behind it.
+    pub(crate) fn is_over_path<'s>(&self, host: &str, mut segments: impl Iterator<Item = &'s str>) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+            && (self.organization.is_empty()
+                || self.organization.split('/').all(|part| segments.next() == Some(part)) && segments.next().is_some())
     }
 
     /// Its key in the docker config of a node's pull secret. The kubelet compares raw prefixes, so that `r.io/team` would be for

@@ -63,7 +63,7 @@ impl Registries {
         self.any_credential
             && self.all.iter().any(|registry| {
                 registry.has_pull_credential
-                    && registry.is_over(image.registry(), image.repository().segments())
+                    && registry.address.is_over(image)
                     && registry.namespaces.admits(namespace, labels)
             })
     }
@@ -83,7 +83,7 @@ impl Registries {
     fn over<'r>(&'r self, target: &'r str) -> Option<impl Iterator<Item = &'r Registered>> {
         let (host, path) = target.split_once('/')?;
         // A tag or digest is in the last segment, which is no part of an organization.
-        let over = move |registry: &&Registered| registry.is_over(host, path.split('/'));
+        let over = move |registry: &&Registered| registry.address.is_over_path(host, path.split('/'));
         let longest = self
             .all
             .iter()
@@ -127,17 +127,6 @@ impl Registered {
             has_pull_credential: false,
             available: false,
         })
-    }
-
-    /// By whole segments: the organization `team` is not over `teams/app`, nor over itself.
-    fn is_over<'s>(&self, host: &str, mut path: impl Iterator<Item = &'s str>) -> bool {
-        let Address {
-            host: own,
-            organization,
-        } = &self.address;
-        own.eq_ignore_ascii_case(host)
-            && (organization.is_empty()
-                || organization.split('/').all(|part| path.next() == Some(part)) && path.next().is_some())
     }
 }
 

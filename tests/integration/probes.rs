@@ -98,7 +98,7 @@ fn a_stop_of_a_real_registry_is_noticed_within_fifteen_seconds_and_its_return_wi
             let client = Client::new(Roots::load().0);
             // As it is where nobody says otherwise.
             let every = Duration::from_secs(10);
-            let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.registries());
+            let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.common().registries());
             let asking = tokio::spawn(probes.run());
             let draft = Draft {
                 spec: spec(&format!("127.0.0.1:{}", registry.port)),

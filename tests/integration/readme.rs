@@ -104,10 +104,10 @@ fn the_metrics_are_all_there() {
         target: "",
         outcome: "",
     });
-    metrics.registries().set_up("", true);
-    metrics.api_request("", "", 200);
-    metrics.pull_secrets();
-    let text = metrics.render().unwrap() + &ControllerMetrics::new().render().unwrap();
+    metrics.common().registries().set_up("", true);
+    metrics.common().api_request("", "", 200);
+    metrics.common().pull_secrets();
+    let text = metrics.common().render().unwrap() + &ControllerMetrics::new().common().render().unwrap();
     let names = text
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());

@@ -65,10 +65,7 @@ impl Feed {
             self.late();
             std::future::pending().await
         };
-        let connect = async || match self.access.connect().await {
-            Ok(server) => Ok(server.client),
-            Err(error) => Err(error.to_string()),
-        };
+        let connect = async || self.access.client().await;
         tokio::select! {
             never = policies::watch(connect, |event| self.event(event)) => never,
             never = late => never,

@@ -69,7 +69,7 @@ impl Setup {
     }
 
     fn failures(&self) -> String {
-        let metrics = self.metrics.render().unwrap();
+        let metrics = self.metrics.common().render().unwrap();
         let line = metrics
             .lines()
             .find(|line| line.starts_with("waypost_policy_reload_failures_total "));

@@ -37,7 +37,7 @@ impl Asking {
     fn of(store: Embedded, every: Duration) -> Self {
         let metrics = Metrics::new();
         let client = Client::new(Roots::none());
-        let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.registries());
+        let probes = Probes::new(Arc::new(store.clone()), client, every, metrics.common().registries());
         Self {
             store,
             metrics,
@@ -87,7 +87,7 @@ impl Asking {
     }
 
     fn up(&self, id: &str) -> Option<bool> {
-        let text = self.metrics.render().unwrap();
+        let text = self.metrics.common().render().unwrap();
         let series = format!("waypost_registry_up{{registry=\"{id}\"}} ");
         text.lines().find_map(|line| Some(line.strip_prefix(&series)? == "1"))
     }
@@ -138,6 +138,12 @@ fn basic() -> Router {
 
 use ConditionKind::{Authenticated, LongLived, PullCredentialCanPush, Reachable};
 use Status::{False, True, Unknown};
+
+/// A port at which nothing listens.
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}
 
 #[tokio::test]
 async fn a_registry_that_stops_is_down_and_comes_back_and_its_credential_is_tried_again() {
@@ -286,12 +292,7 @@ async fn one_that_is_asked_too_much_is_up_and_one_that_never_answered_is_down() 
 #[tokio::test]
 async fn a_registry_that_is_removed_leaves_nothing_and_one_that_moves_begins_anew() {
     let asking = Asking::every(Duration::from_millis(50));
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let free = free_port().await;
     asking.add("gone", free, Change::Keep).await;
     asking.add("moves", free, Change::Keep).await;
     asking.until("gone", Reachable, False, "ConnectionRefused").await;
@@ -318,12 +319,7 @@ async fn a_registry_that_is_removed_leaves_nothing_and_one_that_moves_begins_ane
 #[tokio::test]
 async fn who_begins_takes_a_registry_for_down_that_was_and_nobody_is_asked_where_it_is_turned_off() {
     let asking = Asking::every(Duration::from_millis(50));
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let free = free_port().await;
     asking.add("corp", free, Change::Keep).await;
     asking.until("corp", Reachable, False, "ConnectionRefused").await;
 
@@ -427,7 +423,12 @@ async fn a_password_that_came_with_another_host_is_not_sent_to_the_one_of_before
     store.replace("r", draft(1, PASSWORD), None).await.unwrap();
     let metrics = Metrics::new();
     let client = Client::new(Roots::none());
-    let probes = Probes::new(Arc::new(behind), client, Duration::from_secs(1), metrics.registries());
+    let probes = Probes::new(
+        Arc::new(behind),
+        client,
+        Duration::from_secs(1),
+        metrics.common().registries(),
+    );
     let asking = Asking {
         store,
         metrics,

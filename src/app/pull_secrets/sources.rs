@@ -121,12 +121,7 @@ impl Sources {
         if !lasting {
             sooner(LOOK_EVERY);
         }
-        reading.sources.push(Source {
-            id: id.as_str().into(),
-            key: registry.address.kubelet_key().into(),
-            namespaces: registry.namespaces.clone(),
-            login: login.clone(),
-        });
+        reading.sources.push(Source::of(&registry, login.clone()));
         let known = Known {
             edition: edition.clone(),
             address: registry.address.clone(),

@@ -148,16 +148,11 @@ impl Server {
 fn plan(which: usize) -> Plan {
     let source = |id: &str, url: &str, namespaces: Value, password: &str| {
         let spec = serde_json::from_value(json!({"url": url, "namespaces": namespaces})).unwrap();
-        let registry = Registry::parse(id, &spec).unwrap();
-        Source {
-            id: id.into(),
-            key: registry.address.kubelet_key().into(),
-            namespaces: registry.namespaces,
-            login: Some(Login {
-                username: "u".to_owned(),
-                password: Password::new(password.to_owned()),
-            }),
-        }
+        let login = Login {
+            username: "u".to_owned(),
+            password: Password::new(password.to_owned()),
+        };
+        Source::of(&Registry::parse(id, &spec).unwrap(), Some(login))
     };
     let labelled = |value: &str| json!({"selector": {"matchLabels": {"l": value}}});
     let sources = match which {

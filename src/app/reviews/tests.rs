@@ -78,7 +78,7 @@ impl Waypost {
 
     fn counted(&self, outcome: &str, rule: &str) -> u64 {
         let prefix = format!("waypost_images_total{{outcome=\"{outcome}\",rule=\"{rule}\",");
-        let text = self.metrics.render().unwrap();
+        let text = self.metrics.common().render().unwrap();
         let lines = text.lines().filter(|line| line.starts_with(&prefix));
         lines
             .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())

@@ -9,6 +9,7 @@ use crate::{
         selector::LabelSelector,
         spec::{ImageMatch, MatchSpec, PullSpec, RuleSpec, Warn},
     },
+    registry::id_problem,
 };
 
 /// Compiles a rule, or says all that is wrong with it.
@@ -109,11 +110,7 @@ pub(super) fn latest_push() -> Rule {
 
 /// A DNS label.
 pub(super) fn valid_label(name: &str) -> bool {
-    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = name.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && [bytes.first(), bytes.last()].into_iter().flatten().all(alphanumeric)
-        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+    id_problem(name).is_none()
 }
 
 /// The codes of problems that are about something missing.

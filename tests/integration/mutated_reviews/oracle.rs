@@ -68,7 +68,7 @@ impl Oracle {
     }
 
     pub(super) fn metrics(&self) -> String {
-        self.metrics.render().unwrap()
+        self.metrics.common().render().unwrap()
     }
 
     /// Sends a review, and the one that the API server would send after the patch.

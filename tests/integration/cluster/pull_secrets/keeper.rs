@@ -159,7 +159,7 @@ impl<'a> Chart<'a> {
             webhook_configuration: Some(self.release.clone()),
             store: Arc::new(self.store.clone()),
             instance: "test".to_owned(),
-            metrics: metrics.pull_secrets(),
+            metrics: metrics.common().pull_secrets(),
             check: health.add("pull-secrets", "they have not been looked at yet"),
         };
         let stop = Arc::new(Notify::new());
@@ -223,7 +223,7 @@ impl Drop for Chart<'_> {
 
 impl Keeper {
     pub(super) fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics.render().unwrap();
+        let text = self.metrics.common().render().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in {text}"))
             .trim()
