@@ -9,7 +9,10 @@ pub use self::{
     namespaces::Namespaces,
     registries::{BadRegistryName, Registered, Registries},
 };
-use crate::policy::{Labels, PolicySet, Settings};
+use crate::{
+    policy::{Labels, PolicySet, Settings},
+    pushes::Index,
+};
 
 /// All facts of one moment.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The registries that are registered.
     pub registries: Registries,
+    /// The pushes that went well.
+    pub pushes: Index,
     /// The namespaces of the cluster, where they are watched.
     pub namespaces: Namespaces,
 }
@@ -31,6 +36,7 @@ impl Snapshot {
             policies,
             generation,
             registries: Registries::default(),
+            pushes: Index::default(),
             namespaces: Namespaces::default(),
         }
     }

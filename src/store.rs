@@ -1,6 +1,6 @@
-//! Where registries are kept: one trait, two homes.
+//! Where registries and push records are kept: two traits, two homes.
 //!
-//! [`Store`] is what the REST API, the workers and the composition root use; which home is behind it is the configuration's to say. What
+//! [`Store`], and [`Pushes`] which every one of them is too, is what the REST API, the workers and the composition root use; which home is behind it is the configuration's to say. What
 //! a store must do is in its contract tests, which every home passes.
 
 pub mod embedded;
@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use self::embedded::Embedded;
-use crate::registry::{Condition, Credential, Credentials, RegistrySpec};
+use crate::{
+    pushes::{Event, Image, Index, PushId, Record, State},
+    registry::{Condition, Credential, Credentials, RegistrySpec},
+};
 
 /// All registries at one moment, by id.
 pub type Registries = Arc<[Stored]>;
@@ -85,7 +88,7 @@ pub struct Draft {
 
 /// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once. A future that is dropped has made
 /// its change or has not, never half of it; which of them, the next reader sees.
-pub trait Store: Send + Sync {
+pub trait Store: Pushes {
     /// All registries, now and after each change. The first value is there before the store is given out, where the home answers.
     fn registries(&self) -> watch::Receiver<Registries>;
 
@@ -116,6 +119,49 @@ pub trait Store: Send + Sync {
 
     /// Keeps what was found out about a registry: [`StoreError::NotFound`] where there is none. That is no change of its version.
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;
+}
+
+/// Keeps push records: one of each image in each registry. A change that was acknowledged is there after a crash, and a reader sees it at
+/// once. With a registry its records go.
+pub trait Pushes: Send + Sync {
+    /// All pushes that went well, now and after each change. The first value is there before the store is given out, where the home
+    /// answers.
+    fn index(&self) -> watch::Receiver<Index>;
+
+    /// One record, as it is at this moment.
+    fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>>;
+
+    /// Records as they are at this moment, by id: a page of them.
+    fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>>;
+
+    /// Keeps what happened, in this order (see [`Record::after`]), and gives back what became of each event's record: that may be nothing.
+    /// [`StoreError::NotFound`] where there is no such registry; [`StoreError::Full`] where there is no room for another record, and
+    /// none that could go for it. After any other error than the first some may have been kept: telling all of them again does no harm.
+    fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+}
+
+/// Which records are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushQuery {
+    /// Those of this image.
+    pub image: Option<Image>,
+    /// Those of the registry of this id, whether there is one or not.
+    pub registry: Option<String>,
+    /// Those of which the last attempt is in this state.
+    pub state: Option<State>,
+    /// Those behind this place in the order of ids, which may be any text.
+    pub after: Option<String>,
+    /// So many at most, which is at least one.
+    pub limit: usize,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushPage {
+    /// In the order of their ids. There may be fewer than were asked for, even none, and more behind them.
+    pub items: Vec<Record>,
+    /// Where the next page begins ([`PushQuery::after`]); none where this is the last.
+    pub next: Option<String>,
 }
 
 /// The credentials of a registry of which `is_so` holds, now and since it was seen to: what follows changes may be a moment behind, and a

@@ -6,6 +6,7 @@
 
 mod known;
 mod object;
+mod pushes;
 mod requests;
 mod secrets;
 mod writing;

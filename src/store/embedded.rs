@@ -7,6 +7,7 @@
 mod error;
 mod home;
 mod medium;
+mod pushes;
 mod record;
 
 use std::{
@@ -44,6 +45,7 @@ struct Inner {
     published: watch::Sender<Registries>,
     clock: Clock,
     id: Box<str>,
+    records: pushes::Records,
 }
 
 /// A registry and its credentials.
@@ -113,6 +115,7 @@ impl Embedded {
                 entries: RwLock::new(entries),
                 published,
                 clock,
+                records: pushes::Records::new(),
             }),
         })
     }

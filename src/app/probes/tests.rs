@@ -15,8 +15,9 @@ use crate::{
         Roots,
         testing::{Served, certificate},
     },
+    pushes::{Event, Index, PushId, Record},
     registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
-    store::{Change, Draft, Registries, StoreError, Version, embedded::Embedded},
+    store::{Change, Draft, PushPage, PushQuery, Pushes, Registries, StoreError, Version, embedded::Embedded},
 };
 
 const PASSWORD: &str = "hunter2-is-nowhere";
@@ -368,6 +369,24 @@ async fn hundreds_of_registries_are_asked_few_at_a_time() {
 
 /// What it tells of is of before.
 struct Behind(Embedded, watch::Sender<Registries>);
+
+impl Pushes for Behind {
+    fn index(&self) -> watch::Receiver<Index> {
+        self.0.index()
+    }
+
+    fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
+        self.0.push(id)
+    }
+
+    fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
+        self.0.pushes(query)
+    }
+
+    fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.0.happened(events)
+    }
+}
 
 impl Store for Behind {
     fn registries(&self) -> watch::Receiver<Registries> {

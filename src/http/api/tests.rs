@@ -13,8 +13,9 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     authorization::Tokens,
+    pushes::{Event, Index, PushId, Record},
     registry::{Condition, ConditionKind, Credential, Credentials, Password, Status},
-    store::{DeclaredBy, Draft, Embedded, Registries, StoreError, Stored},
+    store::{DeclaredBy, Draft, Embedded, PushPage, PushQuery, Pushes, Registries, StoreError, Stored},
 };
 
 mod documented;
@@ -185,6 +186,24 @@ impl Faulty {
             return Box::pin(future::pending());
         }
         work
+    }
+}
+
+impl Pushes for Faulty {
+    fn index(&self) -> watch::Receiver<Index> {
+        self.store.index()
+    }
+
+    fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
+        self.or(self.store.push(id))
+    }
+
+    fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
+        self.or(self.store.pushes(query))
+    }
+
+    fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.or(self.store.happened(events))
     }
 }
 

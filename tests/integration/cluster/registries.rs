@@ -13,8 +13,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
+use waypost::pushes::{self, Index, PushId, Record};
 use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
-use waypost::store::{Change, DeclaredBy, Draft, Registries, Store, StoreError, Stored, Version};
+use waypost::store::{
+    Change, DeclaredBy, Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version,
+};
 
 use super::controller::Release;
 use crate::store::contract::{self, Able};
@@ -212,6 +215,24 @@ impl Drop for Followed {
     fn drop(&mut self) {
         drop(self.end.take());
         self.watches.take().unwrap().join().unwrap();
+    }
+}
+
+impl Pushes for Followed {
+    fn index(&self) -> watch::Receiver<Index> {
+        self.store.index()
+    }
+
+    fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
+        self.store.push(id)
+    }
+
+    fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
+        self.store.pushes(query)
+    }
+
+    fn happened(&self, events: Vec<pushes::Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.store.happened(events)
     }
 }
 

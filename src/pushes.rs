@@ -1,0 +1,20 @@
+//! Pushes: which image went into which registry, and when.
+//!
+//! A [`Record`] is of one image in one registry, and what happens to it is an [`Event`]: somebody's report, a notification of the
+//! registry, a look at what is there. [`Record::after`] says what becomes of a record, whatever order events arrive in. The newest
+//! [`Success`] of an image over all registries is its latest push, which an [`Index`] finds: that is where Pods pull it from.
+
+mod event;
+mod image;
+mod index;
+mod record;
+
+pub use self::{
+    event::{Event, Origin, What},
+    image::{Image, Key, PushId},
+    index::{Found, Index},
+    record::{Attempt, Record, State, Success},
+};
+
+#[cfg(test)]
+mod tests;

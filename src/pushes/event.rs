@@ -1,0 +1,185 @@
+//! What happens to pushes, and what becomes of a record by it.
+
+use jiff::Timestamp;
+
+use super::{Attempt, Image, Record, State, Success};
+
+/// Something that happened to one image in one registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The image.
+    pub image: Image,
+    /// The registry's id.
+    pub registry: Box<str>,
+    /// When, by whoever tells. A moment that is yet to come counts as now.
+    pub at: Timestamp,
+    /// Who tells.
+    pub origin: Origin,
+    /// What.
+    pub what: What,
+}
+
+/// Who tells of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Somebody who pushed it, by REST.
+    Report,
+    /// The registry.
+    Notification,
+    /// Waypost, which has looked.
+    Verification,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody has begun to push.
+    Begun,
+    /// A push went well.
+    Succeeded {
+        /// The reference that it is under in the registry.
+        target: Box<str>,
+        /// The digest of what was pushed.
+        digest: Box<str>,
+    },
+    /// A push failed.
+    Failed {
+        /// Why, in words.
+        error: Box<str>,
+    },
+    /// The target is there no more: only where it is of this digest, if one is said.
+    Withdrawn {
+        /// The digest that was deleted.
+        digest: Option<Box<str>>,
+    },
+    /// Somebody has looked what is in a push.
+    Inspected {
+        /// The digest of what he looked at.
+        digest: Box<str>,
+        /// The platforms that it is for.
+        platforms: Vec<Box<str>>,
+        /// The digests of the manifests of an index that are there.
+        children: Vec<Box<str>>,
+    },
+}
+
+impl Record {
+    /// What becomes of a record by an event that was received at a moment; none where nothing changes. `sequence` is greater than any that
+    /// was given out before.
+    ///
+    /// Events may come late, twice and in any order: an event changes what is older than it, and a later one is not undone.
+    pub fn after(&self, event: &Event, received: Timestamp, sequence: u64) -> Option<Self> {
+        let at = event.at.min(received);
+        let mut next = self.clone();
+        match &event.what {
+            What::Begun => next.begin(at),
+            What::Failed { error } => next.end(event.origin, at, State::Failed, Some(error.clone())),
+            What::Succeeded { target, digest } => {
+                if next.succeed(at, target, digest, sequence) {
+                    next.end(event.origin, at, State::Succeeded, None);
+                }
+            }
+            What::Withdrawn { digest } => next.withdraw(at, digest.as_deref()),
+            What::Inspected {
+                digest,
+                platforms,
+                children,
+            } => {
+                if let Some(success) = next.last_success.as_mut().filter(|success| success.digest == *digest) {
+                    success.platforms.clone_from(platforms);
+                    success.children.clone_from(children);
+                }
+            }
+        }
+        (next != *self).then_some(next)
+    }
+
+    fn begin(&mut self, at: Timestamp) {
+        let number = match &self.last_attempt {
+            Some(last) if last.moment() > at => return,
+            // Told twice.
+            Some(last) if last.state == State::Running && last.started_at == at => return,
+            Some(last) => last.attempt.saturating_add(1),
+            None => 1,
+        };
+        self.last_attempt = Some(Attempt {
+            state: State::Running,
+            attempt: number,
+            error: None,
+            bytes_total: None,
+            bytes_done: None,
+            started_at: at,
+            finished_at: None,
+        });
+    }
+
+    /// An attempt has ended: the one that goes on, if somebody who reports began it; else one that nobody told of before.
+    fn end(&mut self, origin: Origin, at: Timestamp, state: State, error: Option<Box<str>>) {
+        let last = self.last_attempt.as_ref();
+        let open = last.filter(|last| !last.state.is_final());
+        // The registry does not know whose push it was: who began one says how it ended.
+        if last.is_some_and(|last| last.moment() > at) || open.is_some() && origin == Origin::Notification {
+            return;
+        }
+        let told = |last: &&Attempt| last.state == state && last.error == error && last.finished_at == Some(at);
+        if last.is_some_and(|last| told(&last)) {
+            return;
+        }
+        let attempt = match (open, last) {
+            (Some(open), _) => Attempt {
+                state,
+                error,
+                finished_at: Some(at),
+                ..open.clone()
+            },
+            (None, last) => Attempt {
+                state,
+                attempt: last.map_or(1, |last| last.attempt.saturating_add(1)),
+                error,
+                bytes_total: None,
+                bytes_done: None,
+                started_at: at,
+                finished_at: Some(at),
+            },
+        };
+        self.last_attempt = Some(attempt);
+    }
+
+    /// Whether that is news.
+    fn succeed(&mut self, at: Timestamp, target: &str, digest: &str, sequence: u64) -> bool {
+        if self.withdrawn_at.is_some_and(|withdrawn| withdrawn > at) {
+            return false;
+        }
+        let (mut platforms, mut children) = (Vec::new(), Vec::new());
+        if let Some(last) = &mut self.last_success {
+            let same = *last.digest == *digest;
+            if last.finished_at > at || last.finished_at == at && same && *last.target == *target {
+                return false;
+            }
+            if same {
+                // What is in it is what was in it.
+                (platforms, children) = (std::mem::take(&mut last.platforms), std::mem::take(&mut last.children));
+            }
+        }
+        self.last_success = Some(Success {
+            target: target.into(),
+            digest: digest.into(),
+            platforms,
+            children,
+            finished_at: at,
+            sequence,
+        });
+        true
+    }
+
+    fn withdraw(&mut self, at: Timestamp, digest: Option<&str>) {
+        match &self.last_success {
+            Some(last) if last.finished_at > at => return,
+            // What is there is something else.
+            Some(last) if digest.is_some_and(|digest| *last.digest != *digest) => return,
+            _ => {}
+        }
+        self.last_success = None;
+        self.withdrawn_at = self.withdrawn_at.max(Some(at));
+    }
+}
