@@ -121,7 +121,7 @@ fn first<T>(sorted: &[T], key: &Key, of: impl Fn(&T) -> &Key) -> usize {
     start.copy_from_slice(&key.0[..8]);
     // The first bits are those of the shard.
     let share = u64::from_be_bytes(start) << SHARD_BITS;
-    let guess = (u128::from(share) * length as u128 >> 64) as usize;
+    let guess = ((u128::from(share) * length as u128) >> 64) as usize;
     let (mut low, mut high, mut step) = (0, length, FEW);
     if sorted.get(guess).is_some_and(|item| of(item) < key) {
         low = guess + 1;

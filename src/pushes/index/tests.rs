@@ -52,7 +52,7 @@ fn sources(index: &Index, target: &str) -> Vec<String> {
 #[test]
 fn nothing_is_in_an_empty_index() {
     let index = Index::default();
-    assert!(index.is_empty() && index.len() == 0 && index.count("a") == 0);
+    assert_eq!((index.is_empty(), index.len(), index.count("a")), (true, 0, 0));
     assert_eq!(find(&index, "alpine"), Vec::<String>::new());
     assert_eq!(sources(&index, "a.io/x"), Vec::<String>::new());
     assert_eq!(index.latest_of("a").count(), 0);

@@ -290,7 +290,7 @@ fn sha256(digest: &str) -> Option<[u8; 32]> {
                 b'a'..=b'f' => digit - b'a' + 10,
                 _ => return None,
             };
-            *byte = *byte << 4 | value;
+            *byte = (*byte << 4) | value;
         }
     }
     Some(bytes)
