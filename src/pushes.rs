@@ -9,6 +9,7 @@ mod image;
 mod index;
 mod record;
 
+pub(crate) use self::index::normal;
 pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},

@@ -313,12 +313,8 @@ fn warn_of_keys_without_effect(config: &Config) {
     let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
         return;
     };
-    for (key, set) in [
-        ("pushes.pin", config.pushes.pin != default.pushes.pin),
-        ("pushes.verify", config.pushes.verify != default.pushes.verify),
-    ] {
-        if set {
-            tracing::warn!(key, "the key {key} has no effect in this version");
-        }
+    if config.pushes.verify != default.pushes.verify {
+        let key = "pushes.verify";
+        tracing::warn!(key, "the key {key} has no effect in this version");
     }
 }
