@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use kube::Client;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Current, probes::Down, registries};
+use super::{Current, probes::Down, pushes, registries};
 use crate::{
     authorization::{self, Authorizer},
     cluster::{
@@ -103,11 +103,11 @@ impl Home {
         }
     }
 
-    /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
+    /// Keeps the registries and the pushes of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
     /// [`registries::keep`].
     pub(super) async fn keep(&self, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
         let (store, check) = match self {
-            Self::File { store, .. } => return registries::keep(store.registries(), down, current).await,
+            Self::File { store, .. } => return keep(&**store, down, current).await,
             Self::Cluster { store, check, .. } => (store.clone(), check),
             Self::Later {
                 access,
@@ -117,8 +117,15 @@ impl Home {
         };
         tokio::select! {
             never = follow(&store, check) => never,
-            never = registries::keep(store.registries(), down, current) => never,
+            never = keep(&*store, down, current) => never,
         }
+    }
+}
+
+async fn keep(store: &dyn Store, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
+    tokio::select! {
+        never = registries::keep(store.registries(), down, current.clone()) => never,
+        never = pushes::keep(store.index(), current) => never,
     }
 }
 
