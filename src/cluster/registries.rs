@@ -24,12 +24,12 @@ use kube::{
 };
 use tokio::sync::watch;
 
-pub use self::{pushes::InUse, secrets::PATIENCE};
 use self::{
     known::Known,
     object::{Object, resource},
     requests::{all, ask},
 };
+pub use self::{pushes::InUse, secrets::PATIENCE};
 use super::watch::{self as following, Selection, follow, nobody};
 use crate::{
     registry::{Condition, Credentials, id_problem},
@@ -170,7 +170,9 @@ impl Kubernetes {
                             return self.change(|known| known.follow_secrets(&changes));
                         }
                         following::Event::Working => Event::Working,
-                        following::Event::Broken(why) | following::Event::Missing(why) => Event::Broken { what: WHAT, why },
+                        following::Event::Broken(why) | following::Event::Missing(why) => {
+                            Event::Broken { what: WHAT, why }
+                        }
                     };
                     lock(&fare).tell(|fare| &mut fare.secrets, event);
                 },

@@ -22,11 +22,11 @@ use futures_util::{
 use kube::{Api, Client, core::DynamicObject};
 use tokio::sync::watch;
 
+pub use self::room::InUse;
 use self::{
     known::{Changes, Known},
     object::{Object, Seen, resource},
 };
-pub use self::room::InUse;
 use super::{
     super::watch::{self as following, Selection, follow, nobody},
     Kubernetes, lock,
@@ -57,7 +57,7 @@ impl Records {
     }
 
     /// Changes what is known, and says so to whoever follows.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Known, &mut Changes)) {
+    fn change(&self, change: impl FnOnce(&mut Known, &mut Changes)) {
         let mut known = lock(&self.known);
         let mut changes = Changes::new();
         change(&mut known, &mut changes);
@@ -145,7 +145,10 @@ impl Kubernetes {
     /// The record that is in an object; none where there is no registry any more that it was of.
     async fn push_record(&self, object: &Object) -> Result<Option<Record>, StoreError> {
         if let Some(uid) = &object.owner
-            && self.owner(object.registry()).await?.is_none_or(|owner| owner.uid != *uid)
+            && self
+                .owner(object.registry())
+                .await?
+                .is_none_or(|owner| owner.uid != *uid)
         {
             return Ok(None);
         }

@@ -39,6 +39,8 @@ fn on_a_cluster_with_registries(name: &str, test: impl FnOnce(&Case<'_>) + Send)
         case.kubectl_with(&apply, printed.out()).exits(0);
         eventually("registries are known", || case.admin.get(REGISTRIES).ok());
         case.admin.delete(REGISTRIES).unwrap();
+        eventually("push records are known", || case.admin.get(PUSHES).ok());
+        case.admin.delete(PUSHES).unwrap();
         test(case);
     });
 }
@@ -160,6 +162,8 @@ fn name(object: &Value) -> String {
 
 const REGISTRIES: &str = "/apis/waypost.dev/v1alpha1/registries";
 
+const PUSHES: &str = "/apis/waypost.dev/v1alpha1/pushes";
+
 #[test]
 fn a_store_in_the_kubernetes_api_is_one() {
     on_a_cluster_with_registries("contract", |case| {
@@ -170,7 +174,7 @@ fn a_store_in_the_kubernetes_api_is_one() {
         // Followed, as a process follows it; the store of the last test gets in nobody's way.
         runtime().block_on(contract::holds(
             async || {
-                let kubectl = ["delete", "registries", "--all", "--wait"];
+                let kubectl = ["delete", "registries,pushes", "--all", "--wait"];
                 tokio::task::block_in_place(|| case.kubectl(&kubectl).exits(0));
                 Followed::new(open(case, true).await)
             },

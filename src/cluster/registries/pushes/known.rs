@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Default)]
-pub(in super::super) struct Known {
+pub(super) struct Known {
     /// By name.
     entries: BTreeMap<Box<str>, Entry>,
     /// The names of those that this process itself wrote since the last look at everything began, until the watch tells of them: the look

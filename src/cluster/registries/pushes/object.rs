@@ -107,7 +107,9 @@ impl Object {
         let record = self.record()?;
         Ok(Content {
             image,
-            state: record.as_ref().and_then(|record| Some(record.last_attempt.as_ref()?.state)),
+            state: record
+                .as_ref()
+                .and_then(|record| Some(record.last_attempt.as_ref()?.state)),
             success: record.and_then(|record| record.last_success),
         })
     }
@@ -216,7 +218,9 @@ fn read_status(found: &Value) -> Result<Option<PushStatus>, String> {
     }
     let only = |key: &str, keys: &[&str]| match &found[key] {
         Value::Object(map) => {
-            let known = map.iter().filter(|(key, value)| keys.contains(&&***key) && !value.is_null());
+            let known = map
+                .iter()
+                .filter(|(key, value)| keys.contains(&&***key) && !value.is_null());
             Value::Object(known.map(|(key, value)| (key.clone(), value.clone())).collect())
         }
         other => other.clone(),
@@ -277,7 +281,9 @@ pub(super) fn status(record: &Record, before: &[Value], now: Timestamp) -> serde
         let since = old.and_then(|old| old["lastTransitionTime"].as_str().map(str::to_owned));
         // As Kubernetes writes it, in seconds.
         let since = since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-        all.push(json!({"type": kind, "status": holds, "reason": reason, "message": message, "lastTransitionTime": since}));
+        all.push(
+            json!({"type": kind, "status": holds, "reason": reason, "message": message, "lastTransitionTime": since}),
+        );
     }
     status["conditions"] = all.into();
     Ok(status)
@@ -286,7 +292,11 @@ pub(super) fn status(record: &Record, before: &[Value], now: Timestamp) -> serde
 /// What is the case with it: type, status, reason, message.
 fn conditions(record: &Record) -> [(&'static str, &'static str, &'static str, String); 2] {
     let (holds, reason, message) = match (&record.last_success, record.withdrawn_at) {
-        (Some(success), _) => ("True", "Pushed", format!("{} is there as {}", success.digest, success.target)),
+        (Some(success), _) => (
+            "True",
+            "Pushed",
+            format!("{} is there as {}", success.digest, success.target),
+        ),
         (None, Some(_)) => ("False", "Withdrawn", "it is not there any more".to_owned()),
         (None, None) => ("False", "NotPushed", "no push of it has gone well".to_owned()),
     };
@@ -310,7 +320,10 @@ pub(super) fn resource() -> ApiResource {
 pub(super) fn adoption(record: &Record, object: &Object, owner: &OwnerReference) -> Value {
     let mut owners = object.owners.clone();
     owners.push(owner.clone());
-    let labels: Map<String, Value> = labels(record).map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+    let labels: Map<String, Value> = labels(record)
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .into_iter()
+        .collect();
     json!({"ownerReferences": owners, "labels": labels})
 }
 

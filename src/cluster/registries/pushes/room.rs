@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     super::requests::ask,
     AT_ONCE, Kubernetes, RESOURCE, Records, lock,
-    object::Object,
+    object::{Object, Seen},
     pushes,
 };
 use crate::{
@@ -35,7 +35,10 @@ pub(super) struct Room {
 }
 
 /// For an object that is being made.
-pub(super) struct Place<'r>(&'r Records);
+pub(super) struct Place<'r> {
+    records: &'r Records,
+    is_taken: bool,
+}
 
 /// An object that could go.
 struct Candidate {
@@ -65,9 +68,22 @@ impl Default for Room {
     }
 }
 
+impl Place<'_> {
+    /// The object was made.
+    pub(super) fn take(mut self, seen: Seen) {
+        self.is_taken = true;
+        self.records.change(|known, changes| {
+            known.expected();
+            known.wrote(seen, changes);
+        });
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        lock(&self.0.known).expected();
+        if !self.is_taken {
+            lock(&self.records.known).expected();
+        }
     }
 }
 
@@ -89,7 +105,13 @@ impl Kubernetes {
     /// Room for one more, for as long as it is not dropped.
     pub(super) async fn room_for_a_push(&self) -> Result<Place<'_>, StoreError> {
         let Records { room, known, .. } = &self.pushes;
-        let place = || lock(known).expect(room.most).then_some(Place(&self.pushes));
+        let place = || {
+            let is_room = lock(known).expect(room.most);
+            is_room.then_some(Place {
+                records: &self.pushes,
+                is_taken: false,
+            })
+        };
         if let Some(place) = place() {
             return Ok(place);
         }
@@ -152,12 +174,18 @@ impl Kubernetes {
             going.append(&mut latest);
         }
         let deleted = stream::iter(going)
-            .map(async |candidate| self.delete_push(&candidate.name, &candidate.uid, &candidate.version).await)
+            .map(async |candidate| {
+                self.delete_push(&candidate.name, &candidate.uid, &candidate.version)
+                    .await
+            })
             .buffer_unordered(AT_ONCE)
             .try_fold(0_usize, async |count, deleted| Ok(count + usize::from(deleted)))
             .await?;
         if deleted > 0 {
-            tracing::info!(deleted, "{deleted} push records that nobody needs went, to make room for others");
+            tracing::info!(
+                deleted,
+                "{deleted} push records that nobody needs went, to make room for others"
+            );
         }
         Ok(deleted > 0)
     }
@@ -165,14 +193,18 @@ impl Kubernetes {
     /// None where it may not go.
     fn candidate(&self, object: &DynamicObject, now: Timestamp) -> Option<Candidate> {
         let object = Object::read(object);
-        let owner = lock(&self.known).object(object.registry()).map(|owner| owner.uid.clone());
+        let owner = lock(&self.known)
+            .object(object.registry())
+            .map(|owner| owner.uid.clone());
         let is_of_another = object.owner.is_some() && object.owner != owner;
         let record = object.record().ok().flatten().filter(|_| !is_of_another);
         let heard_at = record.as_ref().and_then(|record| record.heard_at());
         let heard_at = heard_at.unwrap_or(object.created_at);
         // Somebody is at it, or is about to be.
-        let attempt = record.as_ref().and_then(|record| record.last_attempt.as_ref());
-        let is_open = attempt.is_none_or(|attempt| !attempt.state.is_final()) && !is_of_another;
+        let is_open = record.as_ref().is_some_and(|record| match &record.last_attempt {
+            Some(attempt) => !attempt.state.is_final(),
+            None => record.withdrawn_at.is_none(),
+        });
         let success = record.as_ref().and_then(|record| record.last_success.as_ref());
         if is_open && success.is_none() && now.duration_since(heard_at) < PATIENCE {
             return None;
@@ -236,7 +268,10 @@ fn keys(success: &Success) -> Option<[Key; 2]> {
 fn latest(pushed: Vec<Candidate>) -> (Vec<Candidate>, Vec<Candidate>) {
     let mut newest: HashMap<Key, (Timestamp, u64)> = HashMap::new();
     for Pushed { image, order, .. } in pushed.iter().filter_map(|candidate| candidate.pushed.as_ref()) {
-        newest.entry(*image).and_modify(|newest| *newest = (*newest).max(*order)).or_insert(*order);
+        newest
+            .entry(*image)
+            .and_modify(|newest| *newest = (*newest).max(*order))
+            .or_insert(*order);
     }
     pushed.into_iter().partition(|candidate| {
         let pushed = candidate.pushed.as_ref();

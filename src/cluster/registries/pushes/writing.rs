@@ -32,7 +32,9 @@ impl Kubernetes {
     pub(super) async fn keep_events(&self, events: Vec<Event>) -> Result<Vec<Record>, StoreError> {
         let ids: BTreeSet<&str> = events.iter().map(|event| &*event.registry).collect();
         for id in ids {
-            self.owner(id).await?.ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
+            self.owner(id)
+                .await?
+                .ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
         }
         // Those of one record together, in their order.
         let mut of_records: BTreeMap<PushId, Vec<(usize, Event)>> = BTreeMap::new();
@@ -43,7 +45,13 @@ impl Kubernetes {
         }
         let kept = stream::iter(of_records).map(|(id, events)| async move {
             let records = self.keep(&id, &events).await?;
-            Ok::<_, StoreError>(events.into_iter().map(|(place, _)| place).zip(records).collect::<Vec<_>>())
+            Ok::<_, StoreError>(
+                events
+                    .into_iter()
+                    .map(|(place, _)| place)
+                    .zip(records)
+                    .collect::<Vec<_>>(),
+            )
         });
         let mut kept: Vec<_> = kept.buffer_unordered(AT_ONCE).try_concat().await?;
         debug_assert_eq!(kept.len(), count, "each event has a record");
@@ -136,7 +144,7 @@ impl Kubernetes {
     }
 
     async fn create_push(&self, record: &Record, owner: &OwnerReference) -> Result<Option<Object>, StoreError> {
-        let _room = self.room_for_a_push().await?;
+        let place = self.room_for_a_push().await?;
         let new = object::new(record, owner).map_err(unwritable)?;
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
@@ -147,7 +155,7 @@ impl Kubernetes {
         let created = unless_somebody_was_faster(created, &[409])?;
         Ok(created.map(|created| {
             let object = Object::read(&created);
-            self.pushes.change(|known, changes| known.wrote(Seen::of(&object), changes));
+            place.take(Seen::of(&object));
             object
         }))
     }
