@@ -1,6 +1,7 @@
 //! Registries in a real Kubernetes API: objects, Secrets, and what becomes of them.
 
 mod objects;
+mod pushes;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
-use waypost::pushes::{self, Index, PushId, Record};
+use waypost::pushes::{Event as Happened, Index, PushId, Record};
 use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
 use waypost::store::{
     Change, DeclaredBy, Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version,
@@ -235,7 +236,7 @@ impl Pushes for Followed {
         self.store.pushes(query)
     }
 
-    fn happened(&self, events: Vec<pushes::Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+    fn happened(&self, events: Vec<Happened>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.happened(events)
     }
 }

@@ -195,11 +195,13 @@ impl Known {
         self.entries.insert(name, entry);
     }
 
-    /// The number of a push that is known of now: greater than any before.
-    pub(super) fn next_sequence(&mut self, now: Timestamp) -> u64 {
+    /// The first of the numbers of so many pushes that are told of now: greater than any before.
+    pub(super) fn next_sequences(&mut self, now: Timestamp, count: usize) -> u64 {
         let micros = u64::try_from(now.as_microsecond()).unwrap_or_default();
-        self.sequence = micros.max(self.sequence.saturating_add(1)).min(MOST_SEQUENCE);
-        self.sequence
+        let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
+        let first = micros.max(self.sequence.saturating_add(1)).min(MOST_SEQUENCE);
+        self.sequence = first.saturating_add(count - 1).min(MOST_SEQUENCE);
+        first
     }
 
     /// The names of the next objects of a page, so many at most, and whether there are no more behind them. What was done here is

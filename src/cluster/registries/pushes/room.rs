@@ -119,9 +119,9 @@ impl Kubernetes {
         if let Some(place) = place() {
             return Ok(place);
         }
-        if looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
-            let made = self.make_room().await?;
-            *looked = (!made).then(Instant::now);
+        // Others may take what was made.
+        while looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            *looked = (!self.make_room().await?).then(Instant::now);
             if let Some(place) = place() {
                 return Ok(place);
             }
@@ -138,7 +138,7 @@ impl Kubernetes {
         )))
     }
 
-    /// Deletes some of those that nobody needs. Whether there were any.
+    /// Deletes some of those that nobody needs. Whether there were any: those that were just written anew stay nevertheless.
     async fn make_room(&self) -> Result<bool, StoreError> {
         let (mut nothing, mut pushed) = (Vec::new(), Vec::new());
         let now = Timestamp::now();
@@ -173,6 +173,7 @@ impl Kubernetes {
             latest.truncate(batch - going.len());
             going.append(&mut latest);
         }
+        let is_any = !going.is_empty();
         let deleted = stream::iter(going)
             .map(async |candidate| {
                 self.delete_push(&candidate.name, &candidate.uid, &candidate.version)
@@ -187,7 +188,7 @@ impl Kubernetes {
                 "{deleted} push records that nobody needs went, to make room for others"
             );
         }
-        Ok(deleted > 0)
+        Ok(is_any)
     }
 
     /// None where it may not go.

@@ -28,6 +28,12 @@ use crate::{
     store::StoreError,
 };
 
+/// An event, and what tells which of two was told of first.
+struct Numbered {
+    sequence: u64,
+    event: Event,
+}
+
 impl Kubernetes {
     pub(super) async fn keep_events(&self, events: Vec<Event>) -> Result<Vec<Record>, StoreError> {
         let ids: BTreeSet<&str> = events.iter().map(|event| &*event.registry).collect();
@@ -36,26 +42,20 @@ impl Kubernetes {
                 .await?
                 .ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
         }
+        let first = lock(&self.pushes.known).next_sequences(Timestamp::now(), events.len());
         // Those of one record together, in their order.
-        let mut of_records: BTreeMap<PushId, Vec<(usize, Event)>> = BTreeMap::new();
-        let count = events.len();
-        for (place, event) in events.into_iter().enumerate() {
+        let mut of_records: BTreeMap<PushId, Vec<Numbered>> = BTreeMap::new();
+        for (event, sequence) in events.into_iter().zip(first..) {
             let id = PushId::new(&event.registry, event.image.key());
-            of_records.entry(id).or_default().push((place, event));
+            of_records.entry(id).or_default().push(Numbered { sequence, event });
         }
         let kept = stream::iter(of_records).map(|(id, events)| async move {
             let records = self.keep(&id, &events).await?;
-            Ok::<_, StoreError>(
-                events
-                    .into_iter()
-                    .map(|(place, _)| place)
-                    .zip(records)
-                    .collect::<Vec<_>>(),
-            )
+            let numbers = events.iter().map(|event| event.sequence);
+            Ok::<_, StoreError>(numbers.zip(records).collect::<Vec<_>>())
         });
-        let mut kept: Vec<_> = kept.buffer_unordered(AT_ONCE).try_concat().await?;
-        debug_assert_eq!(kept.len(), count, "each event has a record");
-        kept.sort_by_key(|(place, _)| *place);
+        let mut kept: Vec<(u64, Record)> = kept.buffer_unordered(AT_ONCE).try_concat().await?;
+        kept.sort_by_key(|(sequence, _)| *sequence);
         Ok(kept.into_iter().map(|(_, record)| record).collect())
     }
 
@@ -69,7 +69,7 @@ impl Kubernetes {
     }
 
     /// What becomes of a record by one event after the other.
-    async fn keep(&self, id: &PushId, events: &[(usize, Event)]) -> Result<Vec<Record>, StoreError> {
+    async fn keep(&self, id: &PushId, events: &[Numbered]) -> Result<Vec<Record>, StoreError> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
         // The remainder is a place.
@@ -91,8 +91,8 @@ impl Kubernetes {
     }
 
     /// None where somebody else was faster.
-    async fn try_to_keep(&self, id: &PushId, events: &[(usize, Event)]) -> Result<Option<Vec<Record>>, StoreError> {
-        let Some((_, first)) = events.first() else {
+    async fn try_to_keep(&self, id: &PushId, events: &[Numbered]) -> Result<Option<Vec<Record>>, StoreError> {
+        let Some(Numbered { event: first, .. }) = events.first() else {
             return Ok(Some(Vec::new()));
         };
         let not_found = || StoreError::NotFound(id.registry().to_owned());
@@ -111,10 +111,8 @@ impl Kubernetes {
         let mut record = record.unwrap_or_else(|| Record::new(first.image.clone(), &first.registry));
         let mut records = Vec::with_capacity(events.len());
         let mut is_changed = false;
-        for (_, event) in events {
-            let now = Timestamp::now();
-            let sequence = lock(&self.pushes.known).next_sequence(now);
-            if let Some(after) = record.after(event, now, sequence) {
+        for Numbered { sequence, event } in events {
+            if let Some(after) = record.after(event, Timestamp::now(), *sequence) {
                 record = after;
                 is_changed = true;
             }
