@@ -452,17 +452,8 @@ async fn each_is_listed_once_whatever_is_asked_for(store: &impl Store) {
     records.sort_by_key(Record::id);
     let image = |place| Some(Image::parse(&app(place)).unwrap());
     let mut found = 0;
-    for image in [None, image(0), image(3), image(7)] {
-        for registry in [
-            None,
-            Some("a"),
-            Some("a-b"),
-            Some("b"),
-            Some("c"),
-            Some(""),
-            Some("a."),
-            Some("ü"),
-        ] {
+    for image in [None, image(0), image(7)] {
+        for registry in [None, Some("a"), Some("a-b"), Some("c"), Some(""), Some("a.")] {
             for state in [
                 None,
                 Some(State::Pending),
@@ -494,7 +485,7 @@ async fn each_is_listed_once_whatever_is_asked_for(store: &impl Store) {
             }
         }
     }
-    assert!(found > 100, "{found}");
+    assert!(found > 50, "{found}");
     // From anywhere.
     for after in [
         "",
