@@ -8,6 +8,7 @@ mod event;
 mod image;
 mod index;
 mod record;
+pub mod verification;
 
 pub use self::{
     event::{Event, Origin, What},
