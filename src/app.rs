@@ -23,6 +23,7 @@ mod serving;
 mod stores;
 mod trust;
 mod upkeep;
+mod verify;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use self::{
     pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},
+    verify::{Used, Verifier},
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 
