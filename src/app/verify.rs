@@ -189,3 +189,6 @@ const EXCHANGES: usize = 16;
 const MOST_NEW: usize = 100;
 
 const MOST_WITHDRAWN: usize = 1_000;
+
+#[cfg(test)]
+mod tests;
