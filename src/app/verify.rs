@@ -16,15 +16,12 @@ use tokio::{
     time::Instant,
 };
 
-use self::{
-    lane::Told,
-    news::{New, News},
-};
+use self::{lane::Told, news::News};
 use super::Down;
 use crate::{
     metrics::VerificationMetrics,
     oci::Client,
-    pushes::{Image, Index, Key},
+    pushes::{Index, Key},
     registry::RegistrySpec,
     store::{Edition, Store, Stored},
 };
@@ -36,7 +33,6 @@ pub type Used = Arc<HashMap<Box<str>, Vec<Key>>>;
 pub struct Verifier {
     shared: Arc<Shared>,
     used: watch::Receiver<Used>,
-    withdrawn: mpsc::Receiver<Image>,
 }
 
 /// What all registries' tasks have in common.
@@ -50,8 +46,6 @@ struct Shared {
     down: watch::Receiver<Down>,
     index: watch::Receiver<Index>,
     exchanges: Semaphore,
-    /// Images that another push decides on by now.
-    withdrawn: mpsc::Sender<Image>,
     /// Moments are counted from here.
     origin: Instant,
 }
@@ -73,7 +67,6 @@ impl Verifier {
         down: watch::Receiver<Down>,
         used: watch::Receiver<Used>,
     ) -> Self {
-        let (sender, withdrawn) = mpsc::channel(MOST_WITHDRAWN);
         Self {
             shared: Arc::new(Shared {
                 index: store.index(),
@@ -83,21 +76,15 @@ impl Verifier {
                 metrics,
                 down,
                 exchanges: Semaphore::new(EXCHANGES),
-                withdrawn: sender,
                 origin: Instant::now(),
             }),
             used,
-            withdrawn,
         }
     }
 
     /// Asks, for as long as it is not dropped.
     pub async fn run(self) -> Infallible {
-        let Self {
-            shared,
-            used,
-            mut withdrawn,
-        } = self;
+        let Self { shared, used } = self;
         if shared.every.is_zero() {
             return std::future::pending().await;
         }
@@ -146,13 +133,12 @@ impl Verifier {
             let changed = loop {
                 tokio::select! {
                     changed = registries.changed() => break changed,
-                    New { registry, key } = news.next() => {
-                        // What is too much is left to its turn.
-                        if let Some(kept) = kept.get(&*registry) {
+                    new = news.next(kept.keys().cloned().collect(), MOST_NEW) => for (id, key) in new {
+                        if let Some(kept) = kept.get(&id) {
+                            // What is too much is left to its turn.
                             let _ = kept.new.try_send(key);
                         }
-                    }
-                    Some(image) = withdrawn.recv() => news.is_withdrawn(image),
+                    },
                     Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
                         Ok(never) => match never {},
                         // What was removed is no loss; any other end is a mistake that nobody must miss.
@@ -169,14 +155,6 @@ impl Verifier {
     }
 }
 
-impl Shared {
-    /// Another push decides on the image from now on, or none.
-    fn follow(&self, image: Image) {
-        // Where there are too many it is asked for in its turn.
-        let _ = self.withdrawn.try_send(image);
-    }
-}
-
 /// What of a registry the questions depend on: what was found out about it is none of that.
 fn asked_about(stored: &Stored) -> (&RegistrySpec, Option<&Edition>, Option<&Edition>) {
     (&stored.spec, stored.pull.as_ref(), stored.push.as_ref())
@@ -187,8 +165,6 @@ const EXCHANGES: usize = 16;
 
 /// That a registry's task has not taken yet.
 const MOST_NEW: usize = 100;
-
-const MOST_WITHDRAWN: usize = 1_000;
 
 #[cfg(test)]
 mod tests;

@@ -432,7 +432,13 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "less than nothing",
             "",
         ),
-        ("pushes: {verify: 0.5s}", "invalid-value", "1:18", "is too short", "`1s` or more"),
+        (
+            "pushes: {verify: 0.5s}",
+            "invalid-value",
+            "1:18",
+            "is too short",
+            "`1s` or more",
+        ),
         (
             "pushes: {route: yes}",
             "wrong-type",

@@ -172,19 +172,37 @@ mod tests {
 
     #[test]
     fn the_configuration_of_an_image_says_its_platform_and_that_of_another_thing_does_not() {
-        let manifest = |kind: &str| json!({"config": {"mediaType": kind, "digest": digest('a')}, "layers": []}).to_string();
+        let manifest =
+            |kind: &str| json!({"config": {"mediaType": kind, "digest": digest('a')}, "layers": []}).to_string();
         for (json, expected) in [
-            (manifest(CONFIGS[0]), Manifest::Image { config: Some(digest('a').into()) }),
-            (manifest(CONFIGS[1]), Manifest::Image { config: Some(digest('a').into()) }),
-            (manifest("application/vnd.cncf.helm.config.v1+json"), Manifest::Image { config: None }),
+            (
+                manifest(CONFIGS[0]),
+                Manifest::Image {
+                    config: Some(digest('a').into()),
+                },
+            ),
+            (
+                manifest(CONFIGS[1]),
+                Manifest::Image {
+                    config: Some(digest('a').into()),
+                },
+            ),
+            (
+                manifest("application/vnd.cncf.helm.config.v1+json"),
+                Manifest::Image { config: None },
+            ),
             (json!({"schemaVersion": 1, "fsLayers": []}).to_string(), Manifest::Other),
             (json!({"manifests": [{}]}).to_string(), Manifest::Other),
             ("<html>".to_owned(), Manifest::Other),
         ] {
             assert_eq!(Manifest::read(json.as_bytes()), expected, "{json}");
         }
-        let config = json!({"os": "linux", "architecture": "arm", "variant": "v7", "config": {"Cmd": ["x"]}, "rootfs": {}});
-        assert_eq!(platform_of(config.to_string().as_bytes()).as_deref(), Some("linux/arm/v7"));
+        let config =
+            json!({"os": "linux", "architecture": "arm", "variant": "v7", "config": {"Cmd": ["x"]}, "rootfs": {}});
+        assert_eq!(
+            platform_of(config.to_string().as_bytes()).as_deref(),
+            Some("linux/arm/v7")
+        );
         assert_eq!(platform_of(b"{}"), None);
         assert_eq!(platform_of(b"[]"), None);
     }

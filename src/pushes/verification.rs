@@ -22,8 +22,8 @@ pub struct Plan {
     round: Round,
     /// What comes next of the round.
     page: VecDeque<Key>,
-    /// Where every round begins.
-    start: Start,
+    /// Behind this every round begins.
+    start: Key,
     /// So many that are used were asked for since one of the others was.
     in_a_row: u32,
     early: Early,
@@ -56,16 +56,9 @@ enum Round {
 #[derive(Debug)]
 enum Place {
     /// What is behind this is not known yet.
-    After(Option<String>),
+    After(Option<Key>),
     /// The page is the last of this part.
     Last,
-}
-
-/// Any of the keys, and the text behind which those begin that are greater.
-#[derive(Debug)]
-struct Start {
-    key: Key,
-    after: String,
 }
 
 /// Those that were asked for before their turn, which need not be asked for again when it comes.
@@ -80,16 +73,16 @@ struct Early {
 pub enum Turn {
     /// Ask for this one.
     Ask(Key),
-    /// Say which come behind this place: [`Plan::page`].
-    Page(Option<String>),
+    /// Say which come behind this key, or at first: [`Plan::page`].
+    Page(Option<Key>),
     /// Nothing until then.
     Wait(Duration),
 }
 
 impl Plan {
-    /// Each is asked for once in so long. `start`: where the first round begins, which is best anywhere, so that a process that lives
-    /// shorter than a round does not always ask for the same; `after` is the place behind this key.
-    pub fn new(every: Duration, start: Key, after: String) -> Self {
+    /// Each is asked for once in so long. Rounds begin behind the key `start`, which is best anywhere: a process that lives shorter than a
+    /// round does not always ask for the same then.
+    pub fn new(every: Duration, start: Key) -> Self {
         Self {
             every,
             fresh: VecDeque::new(),
@@ -97,7 +90,7 @@ impl Plan {
             pass: Pass::Due(Duration::ZERO),
             round: Round::Due(Duration::ZERO),
             page: VecDeque::new(),
-            start: Start { key: start, after },
+            start,
             in_a_row: 0,
             early: Early::default(),
         }
@@ -120,13 +113,13 @@ impl Plan {
         }
     }
 
-    /// A page of those that were asked about by [`Turn::Page`], in order, and where the next one begins.
-    pub fn page(&mut self, keys: impl IntoIterator<Item = Key>, next: Option<String>) {
+    /// A page of those that were asked about by [`Turn::Page`], in order, and whether there are more behind them.
+    pub fn page(&mut self, keys: impl IntoIterator<Item = Key>, more: bool) {
         self.page.extend(keys);
         if let Round::Going { place, .. } = &mut self.round {
-            *place = match next {
-                Some(next) => Place::After(Some(next)),
-                None => Place::Last,
+            *place = match self.page.back() {
+                Some(last) if more => Place::After(Some(*last)),
+                _ => Place::Last,
             };
         }
     }
@@ -197,7 +190,7 @@ impl Plan {
             self.round = Round::Going {
                 begun: now,
                 wrapped: false,
-                place: Place::After(Some(self.start.after.clone())),
+                place: Place::After(Some(self.start)),
             };
         }
         let Round::Going { begun, wrapped, place } = &mut self.round else {
@@ -205,7 +198,7 @@ impl Plan {
         };
         loop {
             while let Some(key) = self.page.pop_front() {
-                if *wrapped && key > self.start.key {
+                if *wrapped && key > self.start {
                     self.page.clear();
                     *place = Place::Last;
                     break;
@@ -215,7 +208,7 @@ impl Plan {
                 }
             }
             match place {
-                Place::After(after) => return Some(Turn::Page(after.clone())),
+                Place::After(after) => return Some(Turn::Page(*after)),
                 Place::Last if !*wrapped => {
                     *wrapped = true;
                     *place = Place::After(None);
@@ -340,7 +333,7 @@ mod tests {
         fn new(keys: &[u8], start: u8) -> Self {
             Self {
                 keys: keys.to_vec(),
-                plan: Plan::new(EVERY, key(start), start.to_string()),
+                plan: Plan::new(EVERY, key(start)),
                 now: Duration::ZERO,
             }
         }
@@ -352,11 +345,8 @@ mod tests {
                     Turn::Ask(Key(bytes)) => return Ok(bytes[0]),
                     Turn::Wait(until) => return Err(until),
                     Turn::Page(after) => {
-                        let after: Option<u8> = after.map(|after| after.parse().unwrap());
-                        let behind = self.keys.iter().copied().filter(|key| Some(*key) > after);
-                        let page: Vec<_> = behind.clone().take(2).collect();
-                        let next = (behind.count() > 2).then(|| page[1].to_string());
-                        self.plan.page(page.into_iter().map(key), next);
+                        let behind = self.keys.iter().copied().map(key).filter(|key| Some(*key) > after);
+                        self.plan.page(behind.clone().take(2), behind.count() > 2);
                     }
                 }
             }

@@ -49,7 +49,14 @@ impl Verifying {
         let kept: Arc<dyn Store> = Arc::new(store.clone());
         let probes = Probes::new(kept.clone(), client.clone(), every, metrics.common().registries());
         let (_, used) = tokio::sync::watch::channel(Default::default());
-        let verifier = Verifier::new(kept, client, every, metrics.common().verifications(), probes.down(), used);
+        let verifier = Verifier::new(
+            kept,
+            client,
+            every,
+            metrics.common().verifications(),
+            probes.down(),
+            used,
+        );
         let tasks = [tokio::spawn(probes.run()), tokio::spawn(verifier.run())];
         Self { store, metrics, tasks }
     }
@@ -152,18 +159,27 @@ async fn inspected(verifying: &Verifying) {
     assert_eq!(platforms, ["linux/amd64".into(), "linux/arm64".into()]);
     assert_eq!(children.len(), 2);
     assert_eq!(verifying.record("b").await.last_success.unwrap().platforms, []);
-    assert_eq!(verifying.count("b", "present"), 0, "it decides on nothing, and is not asked for");
+    assert_eq!(
+        verifying.count("b", "present"),
+        0,
+        "it decides on nothing, and is not asked for"
+    );
 }
 
 async fn deleted(verifying: &Verifying, cluster: &Cluster, port: u16) {
     delete(cluster, port);
     let began = Instant::now();
     verifying
-        .until("it is pulled from the other", async || verifying.latest().as_deref() == Some("b"))
+        .until("it is pulled from the other", async || {
+            verifying.latest().as_deref() == Some("b")
+        })
         .await;
     println!("a tag that was deleted was noticed after {:.1?}", began.elapsed());
     let record = verifying.record("a").await;
-    assert!(record.last_success.is_none() && record.withdrawn_at.is_some(), "{record:?}");
+    assert!(
+        record.last_success.is_none() && record.withdrawn_at.is_some(),
+        "{record:?}"
+    );
     verifying
         .until("it is counted", async || verifying.count("a", "gone") == 1)
         .await;

@@ -191,11 +191,7 @@ impl Asker {
     }
 
     /// Asks again for what was not there: whether this is a registry at all, and whether it says so twice.
-    async fn once_more(
-        &self,
-        target: &Target<'_>,
-        login: Option<&Login>,
-    ) -> Result<Option<Option<String>>, Refused> {
+    async fn once_more(&self, target: &Target<'_>, login: Option<&Login>) -> Result<Option<Option<String>>, Refused> {
         sleep(ONCE_MORE).await;
         self.turn().await;
         let ping = {

@@ -1,6 +1,7 @@
 //! One registry: whose target is asked for next, and what is said of the answers.
 
 use std::{
+    collections::BinaryHeap,
     convert::Infallible,
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
@@ -11,7 +12,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hashbrown::{HashMap, HashSet};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -21,11 +22,10 @@ use super::{
 use crate::{
     metrics::Verification,
     pushes::{
-        Key, PushId,
+        Index, Key,
         verification::{Plan, Trouble, Turn},
     },
-    reference::Reference,
-    store::{PushQuery, StoreError, Stored},
+    store::Stored,
 };
 
 /// What a lane is told.
@@ -48,6 +48,8 @@ struct Lane {
     moved: HashMap<Key, Box<str>>,
     /// Of what is in these nothing will be known.
     unreadable: HashSet<Key>,
+    /// Those that are asked for now.
+    asking: HashSet<Key>,
 }
 
 /// Looks after the pushes of a registry, for as long as it is not dropped.
@@ -67,15 +69,14 @@ pub(super) async fn look_after(shared: Arc<Shared>, mut told: Told) -> Infallibl
 
 impl Lane {
     fn new(shared: Arc<Shared>, id: String) -> Self {
-        let start = anywhere();
-        let after = PushId::new(&id, start).as_str().to_owned();
         Self {
-            plan: Plan::new(shared.every, start, after),
+            plan: Plan::new(shared.every, anywhere()),
             shared,
             id,
             said: HashMap::new(),
             moved: HashMap::new(),
             unreadable: HashSet::new(),
+            asking: HashSet::new(),
         }
     }
 
@@ -92,6 +93,8 @@ impl Lane {
             Err(_) => std::future::pending().await,
         };
         let mut asked = FuturesUnordered::new();
+        // Whoever asked before was dropped, and what he asked.
+        self.asking.clear();
         self.use_is(used);
         loop {
             while let Ok(key) = new.try_recv() {
@@ -100,15 +103,18 @@ impl Lane {
             let until = if asked.len() < AT_ONCE {
                 match self.plan.next(self.shared.origin.elapsed()) {
                     Turn::Ask(key) => {
-                        let unreadable = self.unreadable.contains(&key);
-                        asked.push(asker.ask(key, !unreadable));
+                        if self.asking.insert(key) {
+                            let unreadable = self.unreadable.contains(&key);
+                            asked.push(asker.ask(key, !unreadable));
+                        }
                         continue;
                     }
                     Turn::Page(after) => {
-                        if let Err(error) = self.page(after).await {
-                            self.say(&error.into());
-                            sleep(AGAIN).await;
-                        }
+                        let (index, id) = (self.shared.index.borrow().clone(), self.id.clone());
+                        // A million take a moment.
+                        let looking = tokio::task::spawn_blocking(move || page(&index, &id, after));
+                        let (keys, more) = looking.await.unwrap_or_default();
+                        self.plan.page(keys, more);
                         continue;
                     }
                     Turn::Wait(until) => Some(self.shared.origin + until),
@@ -130,29 +136,9 @@ impl Lane {
         self.plan.use_is(used.get(&*self.id).cloned().unwrap_or_default());
     }
 
-    /// Which of the registry's pushes come next that are the latest of their images.
-    async fn page(&mut self, after: Option<String>) -> Result<(), StoreError> {
-        let query = PushQuery {
-            registry: Some(self.id.clone()),
-            after,
-            limit: PAGE,
-            ..PushQuery::default()
-        };
-        let page = self.shared.store.pushes(&query).await?;
-        let index = self.shared.index.borrow().clone();
-        let decides = page.items.iter().filter(|record| {
-            let image = Reference::parse(record.image.as_str());
-            image.is_ok_and(|image| {
-                let latest = index.find(&image);
-                latest.first().is_some_and(|latest| *latest.registry == *self.id)
-            })
-        });
-        self.plan.page(decides.map(|record| record.image.key()), page.next);
-        Ok(())
-    }
-
     fn answered(&mut self, answered: Answered) {
         let Answered { key, found, unread } = answered;
+        self.asking.remove(&key);
         let registry = &*self.id;
         let result = match found {
             Ok(Found::Nothing) => None,
@@ -185,7 +171,6 @@ impl Lane {
                     registry,
                     "{target} is gone from the registry {registry}: {image} is not pulled from there any more"
                 );
-                self.shared.follow(image);
                 Some(Verification::Gone)
             }
             Err(refused) => {
@@ -227,6 +212,24 @@ impl Drop for Lane {
     }
 }
 
+/// Which of a registry's pushes come next that are the latest of their images, in order, and whether there are more.
+fn page(index: &Index, registry: &str, after: Option<Key>) -> (Vec<Key>, bool) {
+    let mut first = BinaryHeap::with_capacity(PAGE + 1);
+    let mut more = false;
+    for key in index.latest_of(registry).filter(|key| Some(*key) > after) {
+        if first.len() < PAGE {
+            first.push(key);
+            continue;
+        }
+        more = true;
+        if first.peek().is_some_and(|last| key < *last) {
+            first.pop();
+            first.push(key);
+        }
+    }
+    (first.into_sorted_vec(), more)
+}
+
 fn anywhere() -> Key {
     let mut key = Key([0; 16]);
     for half in key.0.chunks_mut(8) {
@@ -238,11 +241,8 @@ fn anywhere() -> Key {
 /// Questions, of one registry.
 const AT_ONCE: usize = 4;
 
-/// Records that are looked at together.
-const PAGE: usize = 64;
-
-/// After the store did not answer.
-const AGAIN: Duration = Duration::from_secs(5);
+/// So many are looked for together, for which all are looked at: at four a second that is every few minutes.
+const PAGE: usize = 1_000;
 
 const SAID_AGAIN: Duration = Duration::from_secs(3_600);
 

@@ -1,63 +1,73 @@
-//! Which pushes are to be looked at before their turn.
+//! Which pushes are to be looked at before their turn: those that became the latest of their images a moment ago.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use tokio::{sync::watch, time::sleep};
-
-use crate::{
-    pushes::{Image, Index, Key},
-    reference::Reference,
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
 };
 
-/// A push that is to be looked at.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct New {
-    pub(super) registry: Box<str>,
-    pub(super) key: Key,
-}
+use crate::pushes::{Index, Key};
 
 /// What has changed in an index.
 pub(super) struct News {
     index: watch::Receiver<Index>,
-    withdrawn: VecDeque<Image>,
+    /// As it was looked at last.
+    known: Index,
+    /// Whether it has changed since.
+    unseen: bool,
+    /// When it may be looked at again.
+    again: Instant,
 }
 
 impl News {
-    pub(super) fn new(index: watch::Receiver<Index>) -> Self {
+    /// From now on.
+    pub(super) fn new(mut index: watch::Receiver<Index>) -> Self {
+        let known = index.borrow_and_update().clone();
         Self {
             index,
-            withdrawn: VecDeque::new(),
+            known,
+            unseen: false,
+            again: Instant::now(),
         }
     }
 
-    /// A push of the image is gone, and another may be the latest by now.
-    pub(super) fn is_withdrawn(&mut self, image: Image) {
-        if self.withdrawn.len() < MOST_WITHDRAWN {
-            self.withdrawn.push_back(image);
+    /// The next pushes that are the latest of their images and were not, into one of these registries; of each so many at most. May be
+    /// dropped, and asked again.
+    pub(super) async fn next(&mut self, registries: Vec<String>, most: usize) -> Vec<(String, Key)> {
+        sleep_until(self.again).await;
+        if !self.unseen && self.index.changed().await.is_err() {
+            // Whoever keeps it is gone with the process.
+            std::future::pending().await
         }
-    }
-
-    /// The next of them. May be dropped, and asked again.
-    pub(super) async fn next(&mut self) -> New {
-        loop {
-            if self.withdrawn.is_empty() {
-                std::future::pending::<()>().await;
-            }
-            sleep(AFTER).await;
-            let index = self.index.borrow_and_update().clone();
-            while let Some(image) = self.withdrawn.pop_front() {
-                let latest = Reference::parse(image.as_str()).ok();
-                let latest = latest.and_then(|image| Some(index.find(&image).first()?.registry.into()));
-                if let Some(registry) = latest {
-                    let key = image.key();
-                    return New { registry, key };
-                }
-            }
-        }
+        // Until it was looked at, whoever is dropped here.
+        self.unseen = true;
+        // What comes at the same time is looked at together.
+        sleep_until(Instant::now() + TOGETHER).await;
+        let now = self.index.borrow_and_update().clone();
+        let (before, after) = (self.known.clone(), now.clone());
+        // A million take a moment.
+        let looking = tokio::task::spawn_blocking(move || new(&before, &after, registries, most));
+        let new = looking.await.unwrap_or_default();
+        self.again = Instant::now() + EACH * u32::try_from(now.len()).unwrap_or(u32::MAX);
+        self.known = now;
+        self.unseen = false;
+        new
     }
 }
 
-/// Whoever follows the store may be a moment behind.
-const AFTER: Duration = Duration::from_secs(1);
+fn new(before: &Index, after: &Index, registries: Vec<String>, most: usize) -> Vec<(String, Key)> {
+    let mut new = Vec::new();
+    for registry in registries {
+        let keys = after
+            .latest_of(&registry)
+            .filter(|key| !before.is_latest(*key, &registry));
+        new.extend(keys.take(most).map(|key| (registry.clone(), key)));
+    }
+    new
+}
 
-const MOST_WITHDRAWN: usize = 1_000;
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// A record costs less than a hundredth of this to look at.
+const EACH: Duration = Duration::from_micros(20);

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     metrics::{Metrics, Verification},
     oci::{Roots, testing::Served},
-    pushes::{Event, Origin, PushId, Record, Success, What},
+    pushes::{Event, Image, Origin, PushId, Record, Success, What},
     registry::{Credential, Login, Password},
     store::{Change, Draft, Embedded, Pushes},
 };
@@ -32,13 +32,16 @@ const MANIFEST: &str = r#"{"schemaVersion": 2, "layers": []}"#;
 struct Verifying {
     store: Embedded,
     metrics: Metrics,
-    down: watch::Sender<Down>,
     task: JoinHandle<Infallible>,
 }
 
 impl Verifying {
     /// A registry at this port with one push of what has this digest.
     async fn of(port: u16, pull: Change, digest: &str) -> Self {
+        Self::every(EVERY, port, pull, digest, watch::Sender::default()).await
+    }
+
+    async fn every(every: Duration, port: u16, pull: Change, digest: &str, down: watch::Sender<Down>) -> Self {
         let (store, metrics) = (Embedded::in_memory().unwrap(), Metrics::new());
         let draft = Draft {
             spec: RegistrySpec {
@@ -49,15 +52,13 @@ impl Verifying {
             push: Change::Keep,
         };
         store.create("corp", draft).await.unwrap();
-        let (down, told) = watch::channel(Down::default());
         let (_, used) = watch::channel(Used::default());
         let client = Client::new(Roots::none());
         let (counted, kept) = (metrics.common().verifications(), Arc::new(store.clone()));
-        let verifier = Verifier::new(kept, client, EVERY, counted, told, used);
+        let verifier = Verifier::new(kept, client, every, counted, down.subscribe(), used);
         let verifying = Self {
             store,
             metrics,
-            down,
             task: tokio::spawn(verifier.run()),
         };
         verifying.pushed(port, "app:1", digest).await;
@@ -117,7 +118,10 @@ impl Drop for Verifying {
 }
 
 fn digest_of(content: &str) -> String {
-    let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -147,10 +151,16 @@ async fn what_is_not_there_twice_is_withdrawn_and_what_is_there_is_not() {
     let record = verifying.record().await;
     assert_eq!(record.last_success, None);
     // By the moment of the first question.
-    assert!(record.withdrawn_at.unwrap().duration_since(began).as_millis() < 1_000, "{record:?}");
+    assert!(
+        record.withdrawn_at.unwrap().duration_since(began).as_millis() < 1_000,
+        "{record:?}"
+    );
     let path = "/v2/team/docker.io/library/app/manifests/1";
     let asked: Vec<_> = served.asked().into_iter().map(|(what, _)| what).collect();
-    assert_eq!(asked, [format!("HEAD {path}"), "GET /v2/".to_owned(), format!("HEAD {path}")]);
+    assert_eq!(
+        asked,
+        [format!("HEAD {path}"), "GET /v2/".to_owned(), format!("HEAD {path}")]
+    );
 
     let count = Arc::new(AtomicUsize::new(0));
     // It forgets once.
@@ -228,43 +238,60 @@ async fn one_that_does_not_answer_and_one_that_is_down_keep_their_pushes() {
         StatusCode::NOT_FOUND
     })
     .await;
-    let mut verifying = Verifying::of(served.port(), Change::Keep, &digest_of(MANIFEST)).await;
-    verifying.task.abort();
-    let (_, used) = watch::channel(Used::default());
-    let verifier = Verifier::new(
-        Arc::new(verifying.store.clone()),
-        Client::new(Roots::none()),
-        EVERY,
-        verifying.metrics.common().verifications(),
-        down.subscribe(),
-        used,
-    );
-    count.store(0, Ordering::SeqCst);
-    verifying.task = tokio::spawn(verifier.run());
+    let verifying = Verifying::every(EVERY, served.port(), Change::Keep, &digest_of(MANIFEST), down.clone()).await;
     verifying.until(Verification::Failed, 1).await;
     assert_eq!(verifying.count(Verification::Gone), 0);
     assert!(verifying.record().await.last_success.is_some());
-    let asked = count.load(Ordering::SeqCst);
+    assert_eq!(count.load(Ordering::SeqCst), 2, "it was left alone");
     down.send_replace(Down::default());
     verifying.until(Verification::Gone, 1).await;
-    assert!(count.load(Ordering::SeqCst) > asked);
-    drop(verifying.down.clone());
+}
+
+#[tokio::test]
+async fn a_push_that_is_new_is_asked_for_at_once() {
+    let served = registry(|_, uri| match uri.path().contains("/other/") {
+        true => StatusCode::NOT_FOUND.into_response(),
+        false => found(MANIFEST),
+    })
+    .await;
+    let long = Duration::from_secs(600);
+    let verifying = Verifying::every(
+        long,
+        served.port(),
+        Change::Keep,
+        &digest_of(MANIFEST),
+        watch::Sender::default(),
+    )
+    .await;
+    verifying.until(Verification::Present, 1).await;
+    let began = Instant::now();
+    verifying.pushed(served.port(), "other:1", &digest_of(MANIFEST)).await;
+    verifying.until(Verification::Gone, 1).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn what_is_in_an_image_is_looked_at_once_with_the_credential_and_an_index_without_its_parts_says_so() {
     let config = json!({"os": "linux", "architecture": "arm64", "variant": "v8"}).to_string();
-    let image = json!({"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(&config)}}).to_string();
+    let image =
+        json!({"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(&config)}})
+            .to_string();
     let part = |content: &str, arch: &str| json!({"digest": digest_of(content), "platform": {"os": "linux", "architecture": arch}});
     let index = json!({"manifests": [part("a", "amd64"), part("b", "s390x"), part(&image, "arm64")]}).to_string();
     for (top, platforms, children) in [
         (image.clone(), vec!["linux/arm64/v8"], vec![]),
-        (index, vec!["linux/amd64", "linux/arm64"], vec![digest_of("a"), digest_of(&image)]),
+        (
+            index,
+            vec!["linux/amd64", "linux/arm64"],
+            vec![digest_of("a"), digest_of(&image)],
+        ),
     ] {
         let contents = [top.clone(), image.clone(), config.clone(), "a".to_owned()];
         let answer = move |headers: HeaderMap, uri: Uri| {
             let behind = uri.path().rsplit('/').next().unwrap_or_default();
-            let at = contents.iter().find(|content| digest_of(content) == behind || behind == "1");
+            let at = contents
+                .iter()
+                .find(|content| digest_of(content) == behind || behind == "1");
             let answer = match (headers.get(AUTHORIZATION), at) {
                 (None, _) => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Basic realm=\"r\"")]).into_response(),
                 (Some(_), Some(content)) => found(content),
@@ -278,7 +305,9 @@ async fn what_is_in_an_image_is_looked_at_once_with_the_credential_and_an_index_
             password: Password::new("hunter2".to_owned()),
         }));
         let verifying = Verifying::of(served.port(), login, &digest_of(&top)).await;
-        verifying.when(async || !verifying.record().await.last_success.unwrap().platforms.is_empty()).await;
+        verifying
+            .when(async || !verifying.record().await.last_success.unwrap().platforms.is_empty())
+            .await;
         let Success {
             platforms: found,
             children: there,
@@ -299,7 +328,11 @@ async fn what_says_nothing_of_itself_is_read_once() {
     let served = registry(|_, _| found(MANIFEST)).await;
     let verifying = Verifying::of(served.port(), Change::Keep, &digest_of(MANIFEST)).await;
     verifying.until(Verification::Present, 4).await;
-    let read = served.asked().iter().filter(|(what, _)| what.starts_with("GET ")).count();
+    let read = served
+        .asked()
+        .iter()
+        .filter(|(what, _)| what.starts_with("GET "))
+        .count();
     assert_eq!(read, 1);
     assert_eq!(verifying.record().await.last_success.unwrap().platforms, []);
 }
