@@ -15,6 +15,7 @@ mod policies;
 mod ports;
 mod probes;
 mod pull_secrets;
+mod pushes;
 mod registries;
 mod reload;
 mod reviews;
