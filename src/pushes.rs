@@ -9,6 +9,7 @@ mod image;
 mod index;
 mod object;
 mod record;
+pub mod verification;
 
 pub use self::{
     event::{Event, Origin, What},
