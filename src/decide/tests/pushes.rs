@@ -719,7 +719,7 @@ fn explaining_shows_what_was_pushed_where_and_why_that_does_not_count() {
             "a.io/own:1 a",
             "a.io/own:1",
             "default",
-            "decides_on_source a.io/own:1>a:a.io/own:1 because, does_not_match",
+            "decides_on_source a.io/own:1>a:a.io/own:1 because, not_reached",
         ),
     ] {
         assert_eq!(explained(pushes, image, namespace), expected, "{pushes} — {image}");
