@@ -32,7 +32,7 @@ use self::{
 };
 use super::watch::{self as following, Selection, follow, nobody};
 use crate::{
-    registry::{Condition, Credentials, id_problem},
+    registry::{Condition, Credential, Credentials, id_problem},
     store::{Draft, Registries, Store, StoreError, Stored, Version},
 };
 
@@ -289,6 +289,10 @@ impl Store for Kubernetes {
 
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
         self.read_credentials(id).boxed()
+    }
+
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.read_token(id).boxed()
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

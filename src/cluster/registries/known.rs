@@ -249,6 +249,7 @@ impl Known {
             spec,
             pull: edition(&object.pull),
             push: edition(&object.push),
+            notify: edition(&object.notify),
             version: object.version(),
             declared_by: object.declared_by,
             conditions: object.conditions.clone(),

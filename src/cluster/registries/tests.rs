@@ -232,6 +232,7 @@ fn draft() -> Draft {
             password: Password::new("hunter2".to_owned()),
         })),
         push: store::Change::Keep,
+        notify: store::Change::Keep,
     }
 }
 

@@ -380,6 +380,11 @@ pub(super) fn request_examples() -> Value {
             "registry_password": "not-a-real-one",
             "token_hosts": ["gitlab.example.com"],
         }},
+        "one that notifies": {"value": {
+            "name": "corp",
+            "registry_url": "registry.example.com",
+            "notification_token": "not-a-real-token",
+        }},
     })
 }
 
@@ -396,6 +401,7 @@ pub(super) fn answer_example() -> Value {
         "names": {"to": "{registry}/{repository}", "from": null},
         "has_pull_credential": true,
         "has_push_credential": false,
+        "has_notification_token": false,
         "long_lived": true,
         "conditions": [{
             "type": "Reachable", "status": "True", "reason": "Answers", "message": "it answers",

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header::IF_MATCH};
 
 use super::{
     Answer, Api, Need,
-    credentials::{Asked, Family},
+    credentials::{Asked, Family, token},
     json::Shape,
     openapi,
     problem::{FieldError, Kind, Problem},
@@ -48,12 +48,18 @@ impl Api {
 
     pub(super) async fn create(&self, request: RegistryRequest) -> Result<Answer, Problem> {
         let id = chosen_id(&request)?;
-        let Understood { spec, pull, push } = Understood::of(request, &id)?;
+        let Understood {
+            spec,
+            pull,
+            push,
+            notify,
+        } = Understood::of(request, &id)?;
         let mut errors = Vec::new();
         let draft = Draft {
             spec,
             pull: new_credential(pull, "registry", &mut errors),
             push: new_credential(push, "registry_push", &mut errors),
+            notify,
         };
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
@@ -147,6 +153,7 @@ struct Understood {
     spec: RegistrySpec,
     pull: Asked,
     push: Asked,
+    notify: Change,
 }
 
 impl Understood {
@@ -163,8 +170,14 @@ impl Understood {
         let address = spec.address();
         let pull = pull.asked(address.as_ref(), &mut errors);
         let push = push.asked(address.as_ref(), &mut errors);
+        let notify = token(&mut request, &mut errors);
         if errors.is_empty() {
-            return Ok(Self { spec, pull, push });
+            return Ok(Self {
+                spec,
+                pull,
+                push,
+                notify,
+            });
         }
         Err(Problem::invalid(errors))
     }
@@ -222,7 +235,14 @@ impl Understood {
         let mut spec = self.spec.clone();
         spec.pull_credential.clone_from(&current.spec.pull_credential);
         spec.push_credential.clone_from(&current.spec.push_credential);
-        Ok(Draft { spec, pull, push })
+        spec.notification_token.clone_from(&current.spec.notification_token);
+        Ok(Draft {
+            spec,
+            pull,
+            push,
+            // Whatever else changes: it is sent to nobody.
+            notify: self.notify.clone(),
+        })
     }
 }
 

@@ -270,6 +270,10 @@ impl Store for Faulty {
         self.store.credentials(id)
     }
 
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.or(self.store.notification_token(id))
+    }
+
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
         self.store.report(id, conditions)
     }

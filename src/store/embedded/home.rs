@@ -264,12 +264,18 @@ fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
         match which {
             PULL => entry.credentials.pull = Some(credential),
             PUSH => entry.credentials.push = Some(credential),
+            NOTIFY => entry.token = Some(credential),
             _ => return Err(damaged("it has a credential of an unknown kind")),
         }
     }
     for (id, entry) in &entries {
-        let said = (entry.stored.pull.is_some(), entry.stored.push.is_some());
-        if said != (entry.credentials.pull.is_some(), entry.credentials.push.is_some()) {
+        let Entry {
+            stored,
+            credentials,
+            token,
+        } = entry;
+        let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
+        if said != [&credentials.pull, &credentials.push, token].map(Option::is_some) {
             return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
         }
     }
@@ -340,11 +346,13 @@ impl From<TableError> for Failure {
 pub(super) const PULL: &str = "pull";
 /// In the table of credentials.
 pub(super) const PUSH: &str = "push";
+/// In the table of credentials.
+pub(super) const NOTIFY: &str = "notify";
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// By id: JSON.
 const REGISTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registries");
-/// By id and whether it is to pull or to push: JSON.
+/// By id and whether it is to pull, to push or to notify: JSON.
 const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("credentials");
 
 const SCHEMA: &str = "schema";

@@ -569,6 +569,7 @@ async fn who_may_not_push_to_a_registry_is_not_told_whether_there_is_one() {
         spec: serde_json::from_value(json!({"url": "r.io/team"})).unwrap(),
         pull: Default::default(),
         push: Default::default(),
+        notify: Default::default(),
     };
     for id in ["corp", "lab"] {
         api.store.create(id, draft.clone()).await.unwrap();
