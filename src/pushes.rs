@@ -12,7 +12,7 @@ mod record;
 pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},
-    index::{Found, Index},
+    index::{Found, Index, MOST_OF_A_DIGEST, Pushes, Source},
     record::{Attempt, Record, State, Success},
 };
 
