@@ -366,7 +366,7 @@ fn login(change: &Change) -> Result<Option<&Login>, StoreError> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unwritable(error: serde_json::Error) -> StoreError {
+pub(super) fn unwritable(error: serde_json::Error) -> StoreError {
     StoreError::Unsupported(format!("it cannot be written as JSON: {error}"))
 }
 

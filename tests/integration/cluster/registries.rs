@@ -1,6 +1,7 @@
 //! Registries in a real Kubernetes API: objects, Secrets, and what becomes of them.
 
 mod objects;
+mod pushes;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
-use waypost::pushes::{self, Index, PushId, Record};
+use waypost::pushes::{Event as Happened, Index, PushId, Record};
 use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
 use waypost::store::{
     Change, DeclaredBy, Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version,
@@ -39,6 +40,8 @@ pub(super) fn on_a_cluster_with_registries(name: &str, test: impl FnOnce(&Case<'
         case.kubectl_with(&apply, printed.out()).exits(0);
         eventually("registries are known", || case.admin.get(REGISTRIES).ok());
         case.admin.delete(REGISTRIES).unwrap();
+        eventually("push records are known", || case.admin.get(PUSHES).ok());
+        case.admin.delete(PUSHES).unwrap();
         test(case);
     });
 }
@@ -169,6 +172,8 @@ fn name(object: &Value) -> String {
 
 const REGISTRIES: &str = "/apis/waypost.dev/v1alpha1/registries";
 
+const PUSHES: &str = "/apis/waypost.dev/v1alpha1/pushes";
+
 #[test]
 fn a_store_in_the_kubernetes_api_is_one() {
     on_a_cluster_with_registries("contract", |case| {
@@ -179,7 +184,7 @@ fn a_store_in_the_kubernetes_api_is_one() {
         // Followed, as a process follows it; the store of the last test gets in nobody's way.
         runtime().block_on(contract::holds(
             async || {
-                let kubectl = ["delete", "registries", "--all", "--wait"];
+                let kubectl = ["delete", "registries,pushes", "--all", "--wait"];
                 tokio::task::block_in_place(|| case.kubectl(&kubectl).exits(0));
                 Followed::new(open(case, true).await)
             },
@@ -240,7 +245,7 @@ impl Pushes for Followed {
         self.store.pushes(query)
     }
 
-    fn happened(&self, events: Vec<pushes::Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+    fn happened(&self, events: Vec<Happened>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.happened(events)
     }
 }

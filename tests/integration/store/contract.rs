@@ -1,5 +1,7 @@
 //! What a store must do, whichever home is behind it.
 
+mod pushes;
+
 use std::{
     future::Future,
     path::PathBuf,
@@ -15,6 +17,7 @@ use waypost::{
     store::{Change, Draft, Registries, Store, StoreError, Stored, Version},
 };
 
+pub(crate) use self::pushes::has_a_limit;
 use crate::support::PATIENCE;
 
 /// What a home can do.
@@ -22,7 +25,7 @@ use crate::support::PATIENCE;
 pub(crate) struct Able {
     /// Whether it keeps credentials that are files and variables.
     pub(crate) references: bool,
-    /// How many registries are many.
+    /// How many registries are many, and how many push records.
     pub(crate) many: usize,
 }
 
@@ -48,6 +51,7 @@ pub(crate) async fn holds<S: Store>(make: impl AsyncFn() -> S, able: Able) {
     any_text_comes_back_as_it_was(&make().await).await;
     a_future_that_is_dropped_leaves_no_half(&make().await).await;
     many_are_as_few(&make().await, able.many).await;
+    pushes::hold(&make, able.many).await;
 }
 
 async fn there_is_nothing_in_an_empty_one(store: &impl Store) {
