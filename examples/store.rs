@@ -1,4 +1,5 @@
-//! What push records cost on one machine: `cargo run --release --example store [RECORDS]`. Linux only; docs/store.md has what it said.
+//! What push records cost on one machine: `cargo run --release --example store [RECORDS [failed]]`. Where all have `failed` there is nothing
+//! in the index, and what is left is what the file costs. Linux only; docs/store.md has what it said.
 #![expect(clippy::print_stdout, reason = "it is what this is for")]
 
 use std::{
@@ -24,9 +25,13 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().collect();
     let words: Vec<_> = arguments.iter().skip(1).map(String::as_str).collect();
     match words[..] {
-        [step, path, count] => tokio::runtime::Runtime::new()?.block_on(make(step, Path::new(path), count.parse()?)),
-        [] | [_] => {
+        [step, path, count, kind] => {
+            let made = make(step, Path::new(path), count.parse()?, kind == FAILED);
+            tokio::runtime::Runtime::new()?.block_on(made)
+        }
+        [] | [_] | [_, FAILED] => {
             let count = words.first().map_or(Ok(MOST_RECORDS), |count| count.parse())?;
+            let kind = words.get(1).copied().unwrap_or("pushed");
             let dir = tempfile::tempdir()?;
             let path = dir.path().join("waypost.redb");
             // Each in a process of its own, for the memory that it takes.
@@ -35,6 +40,7 @@ fn main() -> Result<()> {
                     .arg(step)
                     .arg(&path)
                     .arg(count.to_string())
+                    .arg(kind)
                     .status()?;
                 if !status.success() {
                     return Err(format!("{step}: {status}").into());
@@ -42,18 +48,18 @@ fn main() -> Result<()> {
             }
             Ok(())
         }
-        _ => Err("usage: store [RECORDS]".into()),
+        _ => Err("usage: store [RECORDS [failed]]".into()),
     }
 }
 
-async fn make(step: &str, path: &Path, count: usize) -> Result<()> {
+async fn make(step: &str, path: &Path, count: usize, failed: bool) -> Result<()> {
     let begin = Instant::now();
     let clock: Clock = Box::new(Timestamp::now);
     let store = Embedded::open_at(path, clock)?;
     let opened = begin.elapsed();
     let records = store.index().borrow().len();
     match step {
-        "fill" => fill(&store, count).await?,
+        "fill" => fill(&store, count, failed).await?,
         "killed" => {
             println!(
                 "| {count} records, opened after the process was killed | {opened:.1?}; {} |",
@@ -69,14 +75,12 @@ async fn make(step: &str, path: &Path, count: usize) -> Result<()> {
                 memory()?
             );
         }
-        "use" => used(&store, count).await?,
+        "use" => used(&store, count, failed).await?,
         "delete" => {
             let begin = Instant::now();
             store.delete("registry-0", None).await?;
-            let left = store.index().borrow().len();
             println!(
-                "| a registry is removed, {} records with it | {:.1?}; {} |",
-                records - left,
+                "| a registry is removed, and nine in ten of the records with it | {:.1?}; {} |",
                 begin.elapsed(),
                 memory()?
             );
@@ -87,7 +91,7 @@ async fn make(step: &str, path: &Path, count: usize) -> Result<()> {
 }
 
 /// Nine in ten in the first of the registries; and ends as if it had been killed.
-async fn fill(store: &Embedded, count: usize) -> Result<()> {
+async fn fill(store: &Embedded, count: usize, failed: bool) -> Result<()> {
     for number in 0..REGISTRIES {
         let spec = RegistrySpec {
             url: Some(format!("registry-{number}.example.com/team")),
@@ -102,7 +106,9 @@ async fn fill(store: &Embedded, count: usize) -> Result<()> {
     }
     let begin = Instant::now();
     for first in (0..count).step_by(1_000) {
-        let events = (first..count.min(first + 1_000)).map(pushed).collect::<Result<_>>()?;
+        let events = (first..count.min(first + 1_000))
+            .map(|number| event(number, failed))
+            .collect::<Result<_>>()?;
         store.happened(events).await?;
     }
     println!(
@@ -113,9 +119,9 @@ async fn fill(store: &Embedded, count: usize) -> Result<()> {
     std::process::exit(0)
 }
 
-async fn used(store: &Embedded, count: usize) -> Result<()> {
+async fn used(store: &Embedded, count: usize, failed: bool) -> Result<()> {
     let events = (0..1_000)
-        .map(|number| pushed(number * 7_919 % count))
+        .map(|number| event(number * 7_919 % count, failed))
         .collect::<Result<Vec<_>>>()?;
     let mut took = Vec::new();
     for event in &events {
@@ -141,7 +147,7 @@ async fn used(store: &Embedded, count: usize) -> Result<()> {
         percentiles(took)
     );
     let query = PushQuery {
-        state: Some(State::Failed),
+        state: Some(State::Running),
         limit: 100,
         ..PushQuery::default()
     };
@@ -165,7 +171,7 @@ async fn used(store: &Embedded, count: usize) -> Result<()> {
     println!("| a push is told of | {} |", percentiles(took));
     if count == MOST_RECORDS {
         let begin = Instant::now();
-        store.happened(vec![pushed(count)?]).await?;
+        store.happened(vec![event(count, failed)?]).await?;
         println!(
             "| one more, and the hundredth part makes room | {:.1?}; {} |",
             begin.elapsed(),
@@ -175,7 +181,7 @@ async fn used(store: &Embedded, count: usize) -> Result<()> {
     Ok(())
 }
 
-fn pushed(number: usize) -> Result<Event> {
+fn event(number: usize, failed: bool) -> Result<Event> {
     let place = match number % 10 {
         0 => 1 + number / 10 % (REGISTRIES - 1),
         _ => 0,
@@ -185,9 +191,18 @@ fn pushed(number: usize) -> Result<Event> {
         number % 100,
         number % 1_000
     );
-    let what = What::Succeeded {
-        target: format!("registry-{place}.example.com/team/{image}").into(),
-        digest: format!("sha256:{number:064x}").into(),
+    let what = match failed {
+        true => What::Failed {
+            error: format!(
+                "registry-{place}.example.com answers 403 to PUT /v2/team/service-{}/manifests/{number:064x}",
+                number % 1_000
+            )
+            .into(),
+        },
+        false => What::Succeeded {
+            target: format!("registry-{place}.example.com/team/{image}").into(),
+            digest: format!("sha256:{number:064x}").into(),
+        },
     };
     Ok(Event {
         image: Image::parse(&image)?,
@@ -219,3 +234,4 @@ fn memory() -> Result<String> {
 
 const STEPS: [&str; 5] = ["fill", "killed", "open", "use", "delete"];
 const REGISTRIES: usize = 10;
+const FAILED: &str = "failed";
