@@ -7,6 +7,7 @@
 mod event;
 mod image;
 mod index;
+pub mod notification;
 mod record;
 
 pub use self::{
