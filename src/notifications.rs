@@ -23,10 +23,9 @@ use self::tokens::Token;
 pub use self::tokens::Verdict;
 use crate::{
     pushes::{
-        Event, Origin, PushId, What,
+        Event, Image, Origin, PushId, What,
         notification::{Deleted, Deletions, Format, Noticed, Notification, NotificationError, image},
     },
-    reference::Reference,
     registry::{Password, Registry},
     store::{PushQuery, Registries, Store, StoreError, Stored},
 };
@@ -255,8 +254,7 @@ impl Notifications {
             lock(&notifier.deletions).add(&name, &deleted, at);
             match &deleted {
                 Deleted::Tag(tag) => {
-                    let target = format!("{name}:{tag}");
-                    let found = match Reference::parse(&target) {
+                    let found = match Image::parse(&format!("{name}:{tag}")) {
                         Ok(target) => self.withdrawn(registry, &target, at, &batch).await?,
                         Err(_) => None,
                     };
@@ -277,7 +275,7 @@ impl Notifications {
     async fn withdrawn(
         &self,
         registry: &Registry,
-        target: &Reference<'_>,
+        target: &Image,
         at: Timestamp,
         batch: &Batch,
     ) -> Result<Option<Event>, Refused> {
@@ -322,6 +320,7 @@ impl Notifications {
                 let target = target.canonical_name().to_string();
                 for (place, (name, what, at)) in deleted.iter().enumerate() {
                     let is_it = target == *name
+                        && success.finished_at <= *at
                         && match what {
                             Deleted::Digest(digest) => *digest == success.digest,
                             Deleted::Repository => true,
@@ -332,7 +331,7 @@ impl Notifications {
                         batch.events.push(Event {
                             image: record.image.clone(),
                             registry: id.into(),
-                            at: *at,
+                            at: what.withdraws(success.finished_at, *at),
                             origin: Origin::Notification,
                             what: What::Withdrawn {
                                 digest: Some(success.digest.clone()),
@@ -383,11 +382,9 @@ impl Batch {
     }
 
     fn push(&mut self, registry: &Registry, name: String, tag: Box<str>, digest: Box<str>, at: Timestamp) {
-        let target = format!("{name}:{tag}");
-        let Ok(reference) = Reference::parse(&target) else {
+        let Ok(target) = Image::parse(&format!("{name}:{tag}")) else {
             return self.count(Outcome::Invalid, 1);
         };
-        let image = image(registry, &reference);
         self.pushed.push(Pushed {
             event: self.events.len(),
             name,
@@ -395,12 +392,12 @@ impl Batch {
             digest: digest.clone(),
         });
         self.events.push(Event {
-            image,
+            image: image(registry, &target),
             registry: registry.id.clone(),
             at,
             origin: Origin::Notification,
             what: What::Succeeded {
-                target: target.into(),
+                target: target.as_str().into(),
                 digest,
             },
         });

@@ -7,7 +7,7 @@ mod deletions;
 mod distribution;
 mod harbor;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 pub use self::deletions::Deletions;
@@ -134,6 +134,19 @@ enum Found {
     Invalid,
 }
 
+impl Deleted {
+    /// Since when there is nothing under a tag to which something was pushed at `pushed` that was deleted at `deleted`. What was deleted by its
+    /// digest may have lost the tag to another before, of which nobody has told yet: no later push than this one is undone.
+    pub fn withdraws(&self, pushed: Timestamp, deleted: Timestamp) -> Timestamp {
+        match self {
+            Self::Tag(_) | Self::Repository => deleted,
+            Self::Digest(_) => pushed
+                .checked_add(SignedDuration::from_nanos(1))
+                .map_or(deleted, |after| after.min(deleted)),
+        }
+    }
+}
+
 impl Notice {
     /// What references to the repository are in a registry, without tag and digest, as they are normalised; none where that is not
     /// below the registry's organization.
@@ -156,13 +169,14 @@ impl Notice {
     }
 }
 
-/// The image that is in a registry under this reference: its source, by the registry's names, or itself where it has none.
-pub fn image(registry: &Registry, target: &Reference<'_>) -> Image {
-    registry
-        .names
-        .source(target)
+/// The image that is in a registry under this name: its source, by the registry's names, or itself where it has none.
+pub fn image(registry: &Registry, target: &Image) -> Image {
+    let source = Reference::parse(target.as_str())
+        .ok()
+        .and_then(|target| registry.names.source(&target));
+    source
         .and_then(|source| Image::parse(&source).ok())
-        .unwrap_or_else(|| Image::of(target))
+        .unwrap_or_else(|| target.clone())
 }
 
 /// Whether the tag stands for something about an image rather than for one: signatures, attestations and lists of referrers are tagged

@@ -37,18 +37,19 @@ impl Deletions {
         });
     }
 
-    /// When that was deleted which was pushed to `name` at `at`, if it was since.
+    /// Since when nothing is of what was pushed to `name` at `at`, if it was deleted since.
     pub fn since(&self, name: &str, tag: &str, digest: &str, at: Timestamp) -> Option<Timestamp> {
-        let of = |deletion: &&Deletion| {
-            *deletion.name == *name
+        let of = |deletion: &Deletion| {
+            let is_it = *deletion.name == *name
                 && deletion.at > at
                 && match &deletion.what {
                     Deleted::Tag(other) => **other == *tag,
                     Deleted::Digest(other) => **other == *digest,
                     Deleted::Repository => true,
-                }
+                };
+            is_it.then(|| deletion.what.withdraws(at, deletion.at))
         };
-        self.latest.iter().filter(of).map(|deletion| deletion.at).max()
+        self.latest.iter().filter_map(of).max()
     }
 }
 
