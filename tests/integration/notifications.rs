@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Client, Protocol},
-    cluster::{Case, Cluster, Registry, Size},
+    cluster::{Cluster, Registry, Size},
     distribution::Distribution,
     eventually,
     program::{Directory, finish},
@@ -154,14 +154,14 @@ fn free() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn with(name: &str, test: impl FnOnce(&Cluster, &Case<'_>)) {
+fn with(name: &str, test: impl FnOnce(&Cluster) + Send) {
     let cluster = Cluster::start(Size::ControlPlane);
-    cluster.test(name, |case| test(cluster, case));
+    cluster.test(name, |_| test(cluster));
 }
 
 #[test]
 fn a_registry_tells_of_pushes_and_deletes_and_the_records_follow() {
-    with("notified", |cluster, _| {
+    with("notified", |cluster| {
         let (notified, serving) = Notified::new(cluster);
         let _registry = notified.start(TOKEN);
         let app = notified.name("team/app:1");
@@ -212,7 +212,7 @@ fn a_registry_tells_of_pushes_and_deletes_and_the_records_follow() {
 
 #[test]
 fn what_is_told_of_while_waypost_is_away_arrives_when_it_is_back() {
-    with("notified-late", |cluster, _| {
+    with("notified-late", |cluster| {
         let (notified, mut serving) = Notified::new(cluster);
         let registry = notified.start(TOKEN);
         let app = notified.name("team/app:1");
@@ -251,7 +251,7 @@ fn what_is_told_of_while_waypost_is_away_arrives_when_it_is_back() {
 
 #[test]
 fn with_another_token_nothing_is_taken_and_nothing_is_lost() {
-    with("notified-token", |cluster, _| {
+    with("notified-token", |cluster| {
         let (notified, serving) = Notified::new(cluster);
         let registry = notified.start(TOKEN);
         let app = notified.name("team/app:1");
