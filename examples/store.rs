@@ -101,6 +101,7 @@ async fn fill(store: &Embedded, count: usize, failed: bool) -> Result<()> {
             spec,
             pull: Change::Keep,
             push: Change::Keep,
+            notify: Change::Keep,
         };
         store.create(&format!("registry-{number}"), draft).await?;
     }

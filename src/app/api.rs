@@ -11,6 +11,8 @@ use crate::{
         api::{self, ApiState, Limits, Need, Observer, Usage},
         server::{self, Server, TlsConfigs},
     },
+    metrics::RegistryMetrics,
+    notifications::{Notifications, Outcome},
     policy::PolicySet,
     pushes::Index,
     registry::Registry,
@@ -24,6 +26,8 @@ pub(super) struct Rest {
     /// The policies of the moment, where they are known.
     pub(super) policies: Arc<dyn Fn() -> Option<Arc<PolicySet>> + Send + Sync>,
     pub(super) served: Observer,
+    /// Counts notifications.
+    pub(super) metrics: RegistryMetrics,
 }
 
 impl Rest {
@@ -34,7 +38,11 @@ impl Rest {
             authorizer,
             policies,
             served,
+            metrics,
         } = self;
+        let told = move |id: &str, outcome: Outcome, count: usize| metrics.notified(id, outcome.as_str(), count);
+        let notifications = Notifications::new(store.clone(), Arc::new(told))
+            .map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
         let usage = Arc::new(InUse {
             registries: store.registries(),
             pushes: store.index(),
@@ -43,6 +51,7 @@ impl Rest {
         let router = api::router(ApiState {
             store,
             authorizer,
+            notifications: Arc::new(notifications),
             usage,
             served,
             limits: Limits::default(),

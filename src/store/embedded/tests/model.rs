@@ -199,7 +199,10 @@ impl Model {
                     created_at: Timestamp::UNIX_EPOCH,
                     updated_at: Timestamp::UNIX_EPOCH,
                 };
-                let present = all.registries.entry(id).or_insert((empty, Credentials::default(), None));
+                let present = all
+                    .registries
+                    .entry(id)
+                    .or_insert((empty, Credentials::default(), None));
                 put(present, draft);
             }
             Step::Replace(_, draft) => put(all.registries.get_mut(&id)?, draft),
