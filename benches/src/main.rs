@@ -21,7 +21,7 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --latency | --soak] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --latency | --soak | --pushes] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --latency       the creation of a Pod alone: a real API server, as root
@@ -29,6 +29,7 @@ usage: waypost-benches [--core | --latency | --soak] [--quick] [--rounds N] [--s
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
+  --pushes        memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
   --waypost PATH  this binary instead of one built now from this checkout; with --soak a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
@@ -39,6 +40,7 @@ struct Options {
     core: bool,
     latency: bool,
     soak: bool,
+    pushes: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -67,6 +69,9 @@ async fn main() -> Result<()> {
     if options.latency {
         return latency(&waypost, options.rounds);
     }
+    if options.pushes {
+        return pushes(&waypost, options.rounds);
+    }
     let bench = Bench::prepare(waypost.clone(), &reviews)?;
     let mut rows = Rows::new();
     for round in 1..=options.rounds {
@@ -85,6 +90,16 @@ fn latency(waypost: &Path, rounds: usize) -> Result<()> {
     let mut command = Command::new(sibling("latency")?);
     command.arg(waypost).args([rounds.to_string(), pods.to_string()]);
     on_a_node("the creation of a Pod", &command)
+}
+
+/// What push records cost a replica, on a cluster of its own.
+fn pushes(waypost: &Path, rounds: usize) -> Result<()> {
+    let (count, seconds) = if rounds > 1 { (20_000, 60) } else { (200, 1) };
+    let mut run = Command::new(cluster());
+    run.args(["run", "--size=control-plane", "--"]).arg(sibling("pushes")?);
+    run.arg(waypost).args([count.to_string(), seconds.to_string()]);
+    ensure!(run.status()?.success(), "{} failed", cluster().display());
+    Ok(())
 }
 
 /// Whether anybody notices what happens to Waypost, installed on a cluster of its own. Whatever takes the Internet is done before.
@@ -133,6 +148,7 @@ impl Options {
             core: false,
             latency: false,
             soak: false,
+            pushes: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -144,6 +160,7 @@ impl Options {
                 "--core" => options.core = true,
                 "--latency" => options.latency = true,
                 "--soak" => options.soak = true,
+                "--pushes" => options.pushes = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
