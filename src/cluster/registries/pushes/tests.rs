@@ -58,7 +58,8 @@ impl Followed {
             assert_eq!(&*change.registry, "prod");
             self.index.retain(|(image, _)| image != change.image.as_str());
             let digest = change.success.map(|success| success.digest.into_string());
-            self.index.extend(digest.map(|digest| (change.image.as_str().to_owned(), digest)));
+            self.index
+                .extend(digest.map(|digest| (change.image.as_str().to_owned(), digest)));
         }
         self.index.sort();
         count
@@ -115,7 +116,10 @@ fn nothing_that_is_known_is_replaced_by_what_is_older() {
 #[test]
 fn what_was_written_here_while_everything_is_looked_for_stays_and_what_is_not_there_goes() {
     let mut all = Followed::default();
-    all.list(&[object("a.io/old:1", 1, Some("old")), object("a.io/same:1", 1, Some("same"))]);
+    all.list(&[
+        object("a.io/old:1", 1, Some("old")),
+        object("a.io/same:1", 1, Some("same")),
+    ]);
     all.wrote(object("a.io/before:1", 2, Some("before")));
     all.known.begin();
     all.wrote(object("a.io/new:1", 3, Some("new")));
@@ -162,7 +166,10 @@ fn a_number_is_given_out_once_and_is_greater_than_all_that_were_seen() {
     object["status"]["lastSuccess"]["sequence"] = json!(5_000);
     all.applied(object.clone());
     assert_eq!(all.known.next_sequences(now, 1), 5_001);
-    assert_eq!(all.known.next_sequences(Timestamp::from_microsecond(9_000).unwrap(), 1), 9_000);
+    assert_eq!(
+        all.known.next_sequences(Timestamp::from_microsecond(9_000).unwrap(), 1),
+        9_000
+    );
     // Whoever writes nonsense cannot make it one that nobody can write.
     object["metadata"]["resourceVersion"] = json!("2");
     object["status"]["lastSuccess"]["sequence"] = json!(u64::MAX);
@@ -181,13 +188,22 @@ fn whatever_somebody_has_written_something_is_read_of_it() {
         (with("/spec", json!("text")), "its spec: invalid type"),
         (with("/spec", Value::Null), "its spec: "),
         (with("/spec/image", json!("No Image")), "its image: "),
-        (with("/spec/image", json!("a.io/b:1")), "its name is not that of a.io/b:1 in prod, which is prod."),
-        (with("/spec/registry", json!("\u{1b}[31m")), "its name is not that of a.io/a:1 in \\u{1b}[31m"),
+        (
+            with("/spec/image", json!("a.io/b:1")),
+            "its name is not that of a.io/b:1 in prod, which is prod.",
+        ),
+        (
+            with("/spec/registry", json!("\u{1b}[31m")),
+            "its name is not that of a.io/a:1 in \\u{1b}[31m",
+        ),
         (with("/metadata/name", json!("nothing")), "its name is not that of"),
         (with("/status", json!("fine")), ""),
         (with("/status/lastSuccess", json!("fine")), "its status: invalid type"),
         (with("/status/lastSuccess/sequence", json!(-1)), "its status: "),
-        (with("/status/lastSuccess/finishedAt", json!("yesterday")), "its status: "),
+        (
+            with("/status/lastSuccess/finishedAt", json!("yesterday")),
+            "its status: ",
+        ),
         (with("/status/lastAttempt", json!({"state": "DONE"})), "its status: "),
     ] {
         let mut all = Followed::default();
@@ -241,7 +257,11 @@ fn a_status_is_written_whole_and_the_conditions_of_others_stay() {
         sequence: 7,
     });
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2026-11-20T10:00:00Z"});
-    let before = [condition("Theirs", "True"), condition("Available", "True"), condition("Succeeded", "True")];
+    let before = [
+        condition("Theirs", "True"),
+        condition("Available", "True"),
+        condition("Succeeded", "True"),
+    ];
     let written = status(&record, &before, now).unwrap();
     // In a merge patch, null takes away what was there.
     for (key, value) in [
