@@ -10,6 +10,7 @@ use waypost::{
     authorization::{Access, Authorizer, Resource, Verb, Verdict},
     cluster::{Access as Cluster, authorization::Reviews},
     http::api::{self, ApiState, Limits, Need, Usage},
+    notifications::Notifications,
     registry::Password,
     store::Embedded,
 };
@@ -179,11 +180,14 @@ impl Usage for Nothing {
 impl Rest {
     fn new(case: &Case<'_>) -> Self {
         let Asked { runtime, reviews } = Asked::new(case);
+        let store = Arc::new(Embedded::in_memory().unwrap());
+        let notifications = Notifications::new(store.clone(), Arc::new(|_, _, _| {})).unwrap();
         let router = api::router(ApiState {
-            store: Arc::new(Embedded::in_memory().unwrap()),
+            store,
             authorizer: Arc::new(reviews),
             usage: Arc::new(Nothing),
             served: Arc::new(|_| {}),
+            notifications: Arc::new(notifications),
             limits: Limits::default(),
         });
         Self { runtime, router }
