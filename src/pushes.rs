@@ -8,6 +8,7 @@ mod event;
 mod image;
 mod index;
 mod object;
+pub mod outdated;
 mod record;
 pub mod verification;
 
