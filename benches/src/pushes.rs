@@ -49,7 +49,7 @@ pub fn push(image: &str, number: u64) -> Option<Push> {
 }
 
 /// As an index takes it.
-pub fn change((image, registry, success): &Push) -> (&Image, &'static str, Option<&Success>) {
+pub fn change((image, registry, success): &Push) -> (&Image, &str, Option<&Success>) {
     (image, registry, Some(success))
 }
 

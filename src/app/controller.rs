@@ -183,6 +183,8 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     verify,
                     metrics: metrics.common().registries(),
                     verifications: metrics.common().verifications(),
+                    pods: Some(access.clone()),
+                    outdated: metrics.common().outdated(),
                     pull_secrets: Some(PullSecrets {
                         access: access.clone(),
                         name: pull.secret.clone(),

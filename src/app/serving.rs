@@ -189,6 +189,8 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             verify,
             metrics: metrics.common().registries(),
             verifications: metrics.common().verifications(),
+            pods: cluster.clone(),
+            outdated: metrics.common().outdated(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,

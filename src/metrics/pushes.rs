@@ -1,6 +1,8 @@
 //! What is known of pushes.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use std::collections::BTreeMap;
+
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::register;
 
@@ -8,6 +10,12 @@ use super::register;
 #[derive(Clone)]
 pub struct VerificationMetrics {
     verifications: IntCounterVec,
+}
+
+/// How many Pods run something else than the latest push. Clones share it.
+#[derive(Clone)]
+pub struct OutdatedMetrics {
+    pods: IntGaugeVec,
 }
 
 /// What was found of a target.
@@ -49,6 +57,34 @@ impl VerificationMetrics {
             // One that was never counted is gone as well.
             let _ = self.verifications.remove_label_values(&[id, what.as_str()]);
         }
+    }
+}
+
+impl OutdatedMetrics {
+    /// Once for each registry.
+    pub(super) fn register(registry: &Registry) -> Self {
+        let pods = Opts::new(
+            "waypost_outdated_pods",
+            "Running Pods with a container whose image is not its latest push, by the registry of that push.",
+        );
+        Self {
+            pods: register(registry, IntGaugeVec::new(pods, &["registry"])),
+        }
+    }
+
+    /// So many there are by registry, of these registries; others have none.
+    pub fn set(&self, registries: &[&str], pods: &BTreeMap<Box<str>, usize>) {
+        self.pods.reset();
+        for id in registries {
+            let count = pods.get(*id).copied().unwrap_or(0);
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.pods.with_label_values(&[id]).set(count);
+        }
+    }
+
+    /// Nobody counts any more.
+    pub fn clear(&self) {
+        self.pods.reset();
     }
 }
 

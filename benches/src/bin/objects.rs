@@ -1,7 +1,7 @@
 //! What push records cost a replica of the webhook: so many `Push` objects in a real API server, then how long it takes from the start of
 //! the process until it is ready, and how much memory it has then, at most, and at rest; and how soon a change is there.
 //!
-//! Runs inside of a cluster of `tests/cluster` (`cluster run --size=control-plane -- pushes …`), started by the main program.
+//! Runs inside of a cluster of `tests/cluster` (`cluster run --size=control-plane -- objects …`), started by the main program.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use waypost_benches::{
     server::{Program, Server},
 };
 
-const USAGE: &str = "usage: pushes WAYPOST COUNT [SECONDS]    (inside of `tests/cluster/cluster run --`)";
+const USAGE: &str = "usage: objects WAYPOST COUNT [SECONDS]    (inside of `tests/cluster/cluster run --`)";
 
 /// As many as make requests of the API server at the same time.
 const CONNECTIONS: usize = 16;
