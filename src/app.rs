@@ -23,6 +23,7 @@ mod reviews;
 mod served_secret;
 mod serving;
 mod stores;
+mod told;
 mod trust;
 mod upkeep;
 mod verify;

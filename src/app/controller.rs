@@ -182,6 +182,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     probe,
                     verify,
                     metrics: metrics.common().registries(),
+                    pushes: metrics.common().pushes(),
                     verifications: metrics.common().verifications(),
                     pods: Some(access.clone()),
                     outdated: metrics.common().outdated(),

@@ -8,11 +8,12 @@ use super::{
     if_any,
     probes::Probes,
     pull_secrets::PullSecrets,
+    pushes,
     verify::{Verifier, pods},
 };
 use crate::{
     cluster::Access,
-    metrics::{OutdatedMetrics, RegistryMetrics, VerificationMetrics},
+    metrics::{OutdatedMetrics, PushMetrics, RegistryMetrics, VerificationMetrics},
     oci,
     store::Store,
 };
@@ -29,6 +30,8 @@ pub(super) struct Upkeep {
     pub(super) verify: Duration,
     /// What is counted of them.
     pub(super) metrics: RegistryMetrics,
+    /// What is counted of pushes.
+    pub(super) pushes: PushMetrics,
     /// What is counted of the targets.
     pub(super) verifications: VerificationMetrics,
     /// The cluster whose Pods use images, where there is one.
@@ -67,6 +70,7 @@ impl Upkeep {
             never = probes.run() => never,
             never = verifier.run() => never,
             never = if_any(looking) => never,
+            never = pushes::count(&*self.store, self.pushes.clone()) => never,
             never = if_any(self.pull_secrets.as_ref().map(PullSecrets::keep)) => never,
         }
     }

@@ -2,7 +2,9 @@
 
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::{OutdatedMetrics, PullSecretMetrics, RegistryMetrics, VerificationMetrics, process::Process, register};
+use super::{
+    OutdatedMetrics, PullSecretMetrics, PushMetrics, RegistryMetrics, VerificationMetrics, process::Process, register,
+};
 
 /// The part that the metrics of all kinds of process have in common, with the registry that all of theirs are in.
 pub struct Common {
@@ -11,6 +13,7 @@ pub struct Common {
     registries: RegistryMetrics,
     verifications: VerificationMetrics,
     outdated: OutdatedMetrics,
+    pushes: PushMetrics,
     process: Process,
 }
 
@@ -27,6 +30,7 @@ impl Common {
             registries: RegistryMetrics::register(&registry),
             verifications: VerificationMetrics::register(&registry),
             outdated: OutdatedMetrics::register(&registry),
+            pushes: PushMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -46,6 +50,11 @@ impl Common {
     /// Those of registries.
     pub fn registries(&self) -> RegistryMetrics {
         self.registries.clone()
+    }
+
+    /// Those of pushes.
+    pub fn pushes(&self) -> PushMetrics {
+        self.pushes.clone()
     }
 
     /// Those of the questions whether what was pushed is there.
