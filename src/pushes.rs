@@ -7,6 +7,7 @@
 mod event;
 mod image;
 mod index;
+pub mod notification;
 mod object;
 mod record;
 pub mod verification;

@@ -232,6 +232,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                     let current = current.clone();
                     Arc::new(move || Some(current.load().policies.clone()))
                 },
+                metrics: metrics.common().registries(),
                 served: {
                     let metrics = metrics.clone();
                     Arc::new(move |served: Served| {
