@@ -15,6 +15,7 @@ mod policies;
 mod ports;
 mod probes;
 mod pull_secrets;
+mod pushes;
 mod registries;
 mod reload;
 mod reviews;
@@ -23,6 +24,7 @@ mod serving;
 mod stores;
 mod trust;
 mod upkeep;
+mod verify;
 
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub use self::{
     pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},
+    verify::{Used, Verifier},
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 

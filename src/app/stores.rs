@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use kube::Client;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Current, probes::Down, registries};
+use super::{Current, probes::Down, pushes, registries};
 use crate::{
     authorization::{self, Authorizer},
     cluster::{
@@ -103,11 +103,11 @@ impl Home {
         }
     }
 
-    /// Keeps the registries of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
+    /// Keeps the registries and the pushes of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
     /// [`registries::keep`].
     pub(super) async fn keep(&self, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
         let (store, check) = match self {
-            Self::File { store, .. } => return registries::keep(store.registries(), down, current).await,
+            Self::File { store, .. } => return keep(&**store, down, current).await,
             Self::Cluster { store, check, .. } => (store.clone(), check),
             Self::Later {
                 access,
@@ -117,8 +117,15 @@ impl Home {
         };
         tokio::select! {
             never = follow(&store, check) => never,
-            never = registries::keep(store.registries(), down, current) => never,
+            never = keep(&*store, down, current) => never,
         }
+    }
+}
+
+async fn keep(store: &dyn Store, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
+    tokio::select! {
+        never = registries::keep(store.registries(), down, current.clone()) => never,
+        never = pushes::keep(store.index(), current) => never,
     }
 }
 
@@ -168,19 +175,19 @@ pub(super) async fn follow(store: &Kubernetes, check: &Check) -> Infallible {
         .run(|event| match event {
             Event::Working => {
                 if std::mem::take(&mut broken) {
-                    tracing::info!("the watch on registries works again");
+                    tracing::info!("the watch on registries and push records works again");
                 }
                 check.fine();
             }
-            Event::Broken(why) => {
+            Event::Broken { what, why } => {
                 if !std::mem::replace(&mut broken, true) {
-                    tracing::warn!("the watch on registries is broken, and is tried again until it works: {why}");
+                    tracing::warn!("the watch on {what} is broken, and is tried again until it works: {why}");
                 }
-                check.degraded(format!("the watch is broken, and registries are those of before: {why}"));
+                check.degraded(format!("the watch is broken, and {what} are those of before: {why}"));
             }
-            Event::Missing(why) => {
+            Event::Missing { what, why } => {
                 if !std::mem::replace(&mut broken, true) {
-                    tracing::info!("there are no registries, for the cluster does not know such objects (`waypost crds` defines them): {why}");
+                    tracing::info!("there are no {what}, for the cluster does not know such objects (`waypost crds` defines them): {why}");
                 }
                 check.fine();
             }

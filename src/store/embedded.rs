@@ -33,12 +33,12 @@ use self::{
     home::{Entries, Home, Unwritten, Write},
     load::Contents,
     medium::{Disk, Found, Medium},
-    tables::{PULL, PUSH},
+    tables::{NOTIFY, PULL, PUSH},
 };
 use super::{Change, DeclaredBy, Draft, Edition, Registries, Store, StoreError, Stored, Version};
 use crate::{
     pushes::Index,
-    registry::{Condition, Credentials, id_problem},
+    registry::{Condition, Credential, Credentials, id_problem},
 };
 
 /// Keeps registries, their credentials and push records in a file, or in memory.
@@ -64,9 +64,11 @@ struct Inner {
 }
 
 /// A registry and its credentials.
+#[derive(Clone)]
 struct Entry {
     stored: Stored,
     credentials: Credentials,
+    token: Option<Credential>,
 }
 
 impl Embedded {
@@ -226,7 +228,7 @@ impl Inner {
     }
 
     /// The registry as it is, where `expected` is its version.
-    fn expected(&self, id: &str, expected: Option<&Version>) -> Result<(Stored, Credentials), StoreError> {
+    fn expected(&self, id: &str, expected: Option<&Version>) -> Result<Entry, StoreError> {
         let entries = self.entries();
         let entry = entries.get(id).ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
         if expected.is_some_and(|expected| *expected != entry.stored.version) {
@@ -235,27 +237,31 @@ impl Inner {
                 current: entry.stored.version.clone(),
             });
         }
-        Ok((entry.stored.clone(), entry.credentials.clone()))
+        Ok(entry.clone())
     }
 
     /// Makes what is there into what the draft says; `before` is an empty registry where it is `new`.
     fn put(&self, home: &mut Home, before: &Entry, draft: Draft, new: bool) -> Result<Stored, StoreError> {
-        let Draft { spec, pull, push } = draft;
-        if spec.pull_credential.is_some() || spec.push_credential.is_some() {
+        let Draft {
+            spec,
+            pull,
+            push,
+            notify,
+        } = draft;
+        let sources = [&spec.pull_credential, &spec.push_credential, &spec.notification_token];
+        if sources.iter().any(|source| source.is_some()) {
             return Err(StoreError::Unsupported(
                 "a credential in a Secret is for a cluster: give a username and a password, a file or a variable"
                     .to_owned(),
             ));
         }
         let number = home.sequence() + 1;
-        let mut entry = Entry {
-            stored: before.stored.clone(),
-            credentials: before.credentials.clone(),
-        };
+        let mut entry = before.clone();
         let mut credentials = Vec::new();
         for (which, change, kept, edition) in [
             (PULL, pull, &mut entry.credentials.pull, &mut entry.stored.pull),
             (PUSH, push, &mut entry.credentials.push, &mut entry.stored.push),
+            (NOTIFY, notify, &mut entry.token, &mut entry.stored.notify),
         ] {
             let next = match change {
                 Change::Keep => continue,
@@ -322,6 +328,7 @@ impl Store for Embedded {
                 spec: Default::default(),
                 pull: None,
                 push: None,
+                notify: None,
                 version: Version(String::new()),
                 declared_by: DeclaredBy::Anybody,
                 conditions: Vec::new(),
@@ -340,8 +347,8 @@ impl Store for Embedded {
     ) -> BoxFuture<'s, Result<Stored, StoreError>> {
         let (id, expected) = (id.to_owned(), expected.cloned());
         self.change(move |inner, home| {
-            let (stored, credentials) = inner.expected(&id, expected.as_ref())?;
-            inner.put(home, &Entry { stored, credentials }, draft, false)
+            let before = inner.expected(&id, expected.as_ref())?;
+            inner.put(home, &before, draft, false)
         })
     }
 
@@ -353,7 +360,7 @@ impl Store for Embedded {
             let write = Write::Registry {
                 id: &id,
                 record: None,
-                credentials: vec![(PULL, None), (PUSH, None)],
+                credentials: [PULL, PUSH, NOTIFY].map(|which| (which, None)).into(),
             };
             inner.commit(home, &write, || {
                 inner.index.send_replace(index);
@@ -370,10 +377,18 @@ impl Store for Embedded {
         .boxed()
     }
 
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        async move {
+            let found = self.inner.entries().get(id).map(|entry| entry.token.clone());
+            found.ok_or_else(|| StoreError::NotFound(id.to_owned()))
+        }
+        .boxed()
+    }
+
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
         let id = id.to_owned();
         self.change(move |inner, home| {
-            let (mut stored, _) = inner.expected(&id, None)?;
+            let mut stored = inner.expected(&id, None)?.stored;
             if stored.conditions == conditions {
                 return Ok(());
             }
@@ -399,6 +414,7 @@ impl Entry {
         Self {
             stored,
             credentials: Credentials::default(),
+            token: None,
         }
     }
 }

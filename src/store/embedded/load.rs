@@ -8,7 +8,9 @@ use super::{
     home::Entries,
     pushes::{indexed, rows},
     record,
-    tables::{CREDENTIALS, FIRST_SCHEMA, ID, META, PULL, PUSH, PUSHES, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA},
+    tables::{
+        CREDENTIALS, FIRST_SCHEMA, ID, META, NOTIFY, PULL, PUSH, PUSHES, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA,
+    },
 };
 use crate::pushes::Index;
 
@@ -83,12 +85,18 @@ fn entries(transaction: &ReadTransaction) -> Result<Entries, Failure> {
         match which {
             PULL => entry.credentials.pull = Some(credential),
             PUSH => entry.credentials.push = Some(credential),
+            NOTIFY => entry.token = Some(credential),
             _ => return Err(damaged("it has a credential of an unknown kind")),
         }
     }
     for (id, entry) in &entries {
-        let said = (entry.stored.pull.is_some(), entry.stored.push.is_some());
-        if said != (entry.credentials.pull.is_some(), entry.credentials.push.is_some()) {
+        let Entry {
+            stored,
+            credentials,
+            token,
+        } = entry;
+        let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
+        if said != [&credentials.pull, &credentials.push, token].map(Option::is_some) {
             return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
         }
     }

@@ -6,7 +6,7 @@ use redb::{ReadOnlyTable, TableDefinition};
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// By id: JSON.
 pub(super) const REGISTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registries");
-/// By id and whether it is to pull or to push: JSON.
+/// By id and what it is for: JSON.
 pub(super) const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("credentials");
 /// By id: JSON. Since schema 2.
 pub(super) const PUSHES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pushes");
@@ -25,6 +25,8 @@ pub(super) const ID: &str = "id";
 pub(super) const PULL: &str = "pull";
 /// In the table of credentials.
 pub(super) const PUSH: &str = "push";
+/// In the table of credentials.
+pub(super) const NOTIFY: &str = "notify";
 
 /// What this Waypost writes.
 pub(super) const THIS_SCHEMA: u64 = 2;

@@ -118,8 +118,8 @@ fn of_two_controllers_one_works_and_the_other_goes_on_when_it_is_killed() {
         both[leader].ended();
         let other = &mut both[1 - leader];
         other.event("leading:");
-        release.ask("ca");
         let before = release.authority();
+        release.ask("ca");
         eventually("another authority", || (release.authority() != before).then_some(()));
         release.settled();
         // And one that is told to stop does not let the next one wait.

@@ -242,5 +242,6 @@ fn draft(number: i64) -> Draft {
             password: Password::new("hunter2-hunter2-hunter2-hunter2".to_owned()),
         })),
         push: Change::Keep,
+        notify: Change::Keep,
     }
 }

@@ -13,9 +13,12 @@ use crate::{
 /// What was acknowledged.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Model {
-    registries: BTreeMap<String, (Stored, Credentials)>,
+    registries: BTreeMap<String, Row>,
     pushes: BTreeMap<PushId, Record>,
 }
+
+/// A registry, its credentials and its notification token.
+type Row = (Stored, Credentials, Option<Credential>);
 
 /// A change of one registry, or of its push records.
 #[derive(Clone)]
@@ -51,6 +54,13 @@ impl Step {
                 Self::Report(id, vec![condition])
             }
         }
+    }
+
+    /// Another registry, of some pages: soon there is no room for more.
+    pub(super) fn large(random: &mut Random) -> Self {
+        let mut draft = draft(random);
+        draft.spec.ca_bundle = Some("c".repeat(20_000));
+        Self::Create(format!("l{}", random.next()), draft)
     }
 
     fn what(&self) -> String {
@@ -107,10 +117,8 @@ impl Model {
 
     fn is_indexed(&self, store: &Embedded) -> bool {
         let index = store.index().borrow().clone();
-        let mut pushed = self
-            .pushes
-            .values()
-            .filter_map(|record| Some((record, record.last_success.as_ref()?)));
+        let pushed = self.pushes.values();
+        let mut pushed = pushed.filter_map(|record| Some((record, record.last_success.as_ref()?)));
         let count = pushed.clone().count();
         index.len() == count
             && pushed.all(|(record, success)| {
@@ -189,13 +197,17 @@ impl Model {
                     spec: RegistrySpec::default(),
                     pull: None,
                     push: None,
+                    notify: None,
                     version: Version(String::new()),
                     declared_by: DeclaredBy::Anybody,
                     conditions: vec![],
                     created_at: Timestamp::UNIX_EPOCH,
                     updated_at: Timestamp::UNIX_EPOCH,
                 };
-                let present = all.registries.entry(id).or_insert((empty, Credentials::default()));
+                let present = all
+                    .registries
+                    .entry(id)
+                    .or_insert((empty, Credentials::default(), None));
                 put(present, draft);
             }
             Step::Replace(_, draft) => put(all.registries.get_mut(&id)?, draft),
@@ -239,7 +251,7 @@ impl Model {
         }
         let all = |model: &Self| -> (Vec<_>, Vec<_>) {
             let rows = model.registries.values();
-            let said = |(stored, credentials): &(Stored, Credentials)| (said(stored), credentials.clone());
+            let said = |(stored, credentials, token): &Row| (said(stored), credentials.clone(), token.clone());
             (
                 rows.map(said).collect(),
                 model.pushes.values().map(unnumbered).collect(),
@@ -249,20 +261,21 @@ impl Model {
             all(&found) == all(&after),
             "half of what was in flight is there: {what}"
         );
-        for (stored, credentials) in found.registries.values() {
-            let said = (stored.pull.is_some(), stored.push.is_some());
-            assert_eq!(said, (credentials.pull.is_some(), credentials.push.is_some()));
+        for (stored, credentials, token) in found.registries.values() {
+            let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
+            assert_eq!(said, [&credentials.pull, &credentials.push, token].map(Option::is_some));
         }
         *self = found;
     }
 }
 
-async fn registries(store: &Embedded) -> BTreeMap<String, (Stored, Credentials)> {
+async fn registries(store: &Embedded) -> BTreeMap<String, Row> {
     let mut all = BTreeMap::new();
     for stored in store.list().await.unwrap().iter() {
         let credentials = store.credentials(&stored.id).await.unwrap();
+        let token = store.notification_token(&stored.id).await.unwrap();
         assert_eq!(store.registry(&stored.id).await.unwrap().as_ref(), Some(stored));
-        all.insert(stored.id.clone(), (stored.clone(), credentials));
+        all.insert(stored.id.clone(), (stored.clone(), credentials, token));
     }
     all
 }
@@ -279,6 +292,7 @@ fn unnumbered(record: &Record) -> Record {
 /// Of long ago: none is of a moment that is yet to come.
 fn event(registry: &str, random: &mut Random) -> Event {
     let digest = |random: &mut Random| -> Box<str> { format!("sha256:{:064x}", random.below(3)).into() };
+    let tag = random.below(6);
     let what = match random.below(8) {
         0 => What::Begun,
         1 => What::Failed {
@@ -294,12 +308,12 @@ fn event(registry: &str, random: &mut Random) -> Event {
             children: (0..random.below(100)).map(|_| digest(random)).collect(),
         },
         _ => What::Succeeded {
-            target: format!("r{}.io/app", random.below(3)).into(),
+            target: format!("r{}.io/app:{tag}", random.below(3)).into(),
             digest: digest(random),
         },
     };
     Event {
-        image: Image::parse(&format!("org/app:{}", random.below(6))).unwrap(),
+        image: Image::parse(&format!("org/app:{tag}")).unwrap(),
         registry: registry.into(),
         at: Timestamp::from_second(1_700_000_000 + random.below(100_000) as i64).unwrap(),
         origin: [Origin::Report, Origin::Notification][random.below(2)],
@@ -307,11 +321,12 @@ fn event(registry: &str, random: &mut Random) -> Event {
     }
 }
 
-fn put((stored, credentials): &mut (Stored, Credentials), draft: &Draft) {
+fn put((stored, credentials, token): &mut Row, draft: &Draft) {
     stored.spec = draft.spec.clone();
     for (present, change) in [
         (&mut credentials.pull, &draft.pull),
         (&mut credentials.push, &draft.push),
+        (token, &draft.notify),
     ] {
         match change {
             Change::Keep => {}
@@ -334,7 +349,7 @@ pub(super) fn draft(random: &mut Random) -> Draft {
             password: Password::new("p".repeat(random.below(500))),
         })),
     };
-    let (pull, push) = (change(), change());
+    let (pull, push, notify) = (change(), change(), change());
     Draft {
         spec: RegistrySpec {
             url: Some(format!("r{}.io", random.next())),
@@ -344,5 +359,6 @@ pub(super) fn draft(random: &mut Random) -> Draft {
         },
         pull,
         push,
+        notify,
     }
 }
