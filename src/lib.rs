@@ -7,7 +7,7 @@
 //! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
-//! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
+//! | [`snapshot`] | everything decisions are made by, at one moment | `policy`, `pushes` |
 //! | [`decide`] | what becomes of one image, and why | `snapshot` |
 //! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |
@@ -25,6 +25,7 @@
 //! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
+//! | [`notifications`] | what registries tell of pushes: whose token it is, how much at once, what is kept of it | `store`, ring |
 //! | [`credentials`] | credentials that are files or variables, read when they are used | files, the environment |
 //! | [`tokens`] | the tokens of the REST API on one machine | files |
 //! | [`oci`] | registries as a client: probes, sign-in, tokens; where credentials may go | hyper, rustls |
@@ -68,6 +69,8 @@ pub mod credentials;
 pub mod http;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod notifications;
 #[cfg(feature = "server")]
 pub mod oci;
 #[cfg(feature = "server")]

@@ -7,10 +7,13 @@
 mod event;
 mod image;
 mod index;
+pub mod notification;
 mod object;
+pub mod outdated;
 mod record;
 pub mod verification;
 
+pub(crate) use self::index::normal;
 pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},

@@ -73,6 +73,8 @@ impl ClusterApi<'_> {
                     Some(current.load().policies.clone())
                 })
             },
+            metrics: metrics.common().registries(),
+            pushes: metrics.common().pushes(),
             served: Arc::new(move |served: Served| {
                 metrics.common().api_request(served.route, served.method, served.status)
             }),

@@ -64,8 +64,7 @@ enum Kind {
 
 async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     let sources = policy_source(&config);
-    warn_of_keys_without_effect(&config);
-    // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
+    // Everything that is configured is used: a key that nobody reads does not compile.
     let Config {
         file,
         server:
@@ -189,7 +188,10 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             probe,
             verify,
             metrics: metrics.common().registries(),
+            pushes: metrics.common().pushes(),
             verifications: metrics.common().verifications(),
+            pods: cluster.clone(),
+            outdated: metrics.common().outdated(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
@@ -233,6 +235,8 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                     let current = current.clone();
                     Arc::new(move || Some(current.load().policies.clone()))
                 },
+                metrics: metrics.common().registries(),
+                pushes: metrics.common().pushes(),
                 served: {
                     let metrics = metrics.clone();
                     Arc::new(move |served: Served| {
@@ -312,16 +316,4 @@ fn given(dir: &Path) -> anyhow::Result<()> {
         dir.display()
     );
     Ok(())
-}
-
-/// Keys that are accepted already and do nothing in this version: whoever sets one is told.
-fn warn_of_keys_without_effect(config: &Config) {
-    let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
-        return;
-    };
-    for (key, set) in [("pushes.pin", config.pushes.pin != default.pushes.pin)] {
-        if set {
-            tracing::warn!(key, "the key {key} has no effect in this version");
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod body;
 mod credentials;
 mod guard;
 mod json;
+mod notify;
 mod openapi;
 mod problem;
 mod push;
@@ -42,6 +43,7 @@ use self::{
 use super::{server, throttle::Throttle};
 use crate::{
     authorization::Authorizer,
+    notifications::Notifications,
     pushes::PushId,
     registry::id_problem,
     store::{Store, Version},
@@ -53,6 +55,8 @@ pub struct ApiState {
     pub store: Arc<dyn Store>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Takes notifications.
+    pub notifications: Arc<Notifications>,
     /// What needs a registry.
     pub usage: Arc<dyn Usage>,
     /// Is told of each request that was answered.
@@ -111,12 +115,14 @@ pub fn router(state: ApiState) -> Router {
     let ApiState {
         store,
         authorizer,
+        notifications,
         usage,
         served,
         limits,
     } = state;
     let api = Api {
         store,
+        notifications,
         usage,
         served,
         limits,
@@ -142,6 +148,7 @@ impl Default for Limits {
 
 struct Api {
     store: Arc<dyn Store>,
+    notifications: Arc<Notifications>,
     usage: Arc<dyn Usage>,
     served: Observer,
     limits: Limits,
@@ -226,6 +233,9 @@ impl Api {
             .extensions
             .get::<server::Peer>()
             .map(|server::Peer(peer)| peer.ip());
+        if let (Some(Operation::Notify), Route::Notifications(id, format)) = (operation, route) {
+            return self.notify(id, *format, &parts.headers, peer, body, known).await;
+        }
         // It says what the source says: whoever makes a client of it, or a page, need be nobody.
         if *route != Route::OpenApi {
             let access = operation.and_then(|operation| operation.access(route));
@@ -258,7 +268,7 @@ impl Api {
                 body: Some(self.openapi.clone()),
                 ..Answer::default()
             }),
-            (Operation::Get | Operation::Replace | Operation::Delete | Operation::GetPush, _) => {
+            (Operation::Get | Operation::Replace | Operation::Delete | Operation::Notify | Operation::GetPush, _) => {
                 nothing_there(route, &parts.method)
             }
         }
@@ -295,6 +305,10 @@ impl Api {
                 None => return,
             }
         }
+        if matches!(route, Route::Notifications(..)) && status == StatusCode::OK {
+            // One for each blob that somebody pulls.
+            return;
+        }
         let problem = problem.map(|problem| problem.kind.title());
         // A name in a cluster is whatever an authenticator makes of it.
         let user = known.user.map(|user| user.escape_debug().to_string());
@@ -322,7 +336,7 @@ impl Known {
             _ => None,
         };
         let registry = match (route, &push) {
-            (Route::Registry(id), _) if id_problem(id).is_none() => Some(id.clone()),
+            (Route::Registry(id) | Route::Notifications(id, _), _) if id_problem(id).is_none() => Some(id.clone()),
             (_, Some(push)) => Some(push.registry().to_owned()),
             _ => None,
         };

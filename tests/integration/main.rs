@@ -16,6 +16,7 @@ mod cli;
 mod cluster;
 mod image;
 mod mutated_reviews;
+mod notifications;
 mod probes;
 mod readme;
 mod reference_conformance;

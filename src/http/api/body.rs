@@ -68,7 +68,7 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The whole body. What the connection's own buffers hold of it is wiped where nobody else uses them still.
-async fn read(mut body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) async fn read(mut body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let Some(read) = within(deadline, collect(&mut body, most)).await else {
         return Err(Problem::new(
             Kind::BodyTimeout,

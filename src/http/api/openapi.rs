@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, tr
 use serde_json::{Map, Value, json};
 
 use super::{
+    notify::NotifiedAnswer,
     problem::{FieldError, Kind, PROBLEM_JSON, ProblemAnswer},
     push::{PushAnswer, PushListAnswer, PushRequest},
     registries::MOST_LISTED,
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::pushes::State;
 
+pub(super) mod notify;
 pub(super) mod pushes;
 
 /// The schema of a request, as bodies are checked against it.
@@ -33,6 +35,7 @@ pub(super) fn document() -> Value {
     let mut answers = settings().for_serialize().into_generator();
     answers.subschema_for::<RegistryAnswer>();
     answers.subschema_for::<RegistryListAnswer>();
+    answers.subschema_for::<NotifiedAnswer>();
     answers.subschema_for::<PushAnswer>();
     answers.subschema_for::<PushListAnswer>();
     answers.subschema_for::<ProblemAnswer<'static>>();
@@ -46,6 +49,9 @@ pub(super) fn document() -> Value {
         path[operation.method().as_str().to_ascii_lowercase()] = described(operation);
         if let Some(id) = path_id(operation) {
             path["parameters"] = json!([id]);
+        }
+        if operation == Operation::Notify {
+            path["parameters"] = json!([path["parameters"][0], notify::format()]);
         }
     }
     json!({
@@ -75,7 +81,7 @@ pub(super) fn document() -> Value {
                     `push.token` reads, and reports pushes. In a cluster the token of a user or a ServiceAccount, who needs the verb (get, \
                     list, create, update, delete) on `registries` or `pushes` of the group waypost.dev, and to report a push the verb \
                     push on that one of `registries`. `Authorization: Simple TOKEN` is taken as well.",
-            }},
+            }, "notification": notify::security()},
         },
     })
 }
@@ -114,6 +120,7 @@ fn described(operation: Operation) -> Value {
             "Refused while rules or pushes need it.",
             "registries",
         ),
+        Operation::Notify => notify::DESCRIBED,
         Operation::ListPushes => (
             "listPushes",
             "Lists pushes",
@@ -150,16 +157,20 @@ fn described(operation: Operation) -> Value {
     }
     if operation.has_body() {
         let (schema, examples) = match operation {
-            Operation::ReportPush => ("PushRequest", pushes::request_examples()),
-            _ => ("RegistryRequest", request_examples()),
+            Operation::Notify => (notify::schema(), notify::request_examples()),
+            Operation::ReportPush => (reference("PushRequest"), pushes::request_examples()),
+            _ => (reference("RegistryRequest"), request_examples()),
         };
         described["requestBody"] = json!({
             "required": true,
-            "content": {"application/json": {"schema": reference(schema), "examples": examples}},
+            "content": {"application/json": {"schema": schema, "examples": examples}},
         });
     }
     if operation == Operation::OpenApi {
         described["security"] = json!([]);
+    }
+    if operation == Operation::Notify {
+        described["security"] = json!([{"notification": []}]);
     }
     described
 }
@@ -167,7 +178,7 @@ fn described(operation: Operation) -> Value {
 /// The parameter of its path, where it has one.
 fn path_id(operation: Operation) -> Option<Value> {
     let (description, pattern, most, example) = match operation {
-        Operation::Get | Operation::Replace | Operation::Delete => (
+        Operation::Get | Operation::Replace | Operation::Delete | Operation::Notify => (
             "The registry's id.",
             "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
             63,
@@ -264,6 +275,13 @@ fn responses(operation: Operation) -> Map<String, Value> {
             )
         }
         Operation::Delete => ("It is gone.", None),
+        Operation::Notify => (
+            "It is kept.",
+            Some((
+                reference("Notified"),
+                json!({"a push": {"value": {"recorded": 1, "ignored": 0}}}),
+            )),
+        ),
         Operation::ListPushes => (
             "A page of pushes.",
             Some((
@@ -321,7 +339,7 @@ fn responses(operation: Operation) -> Map<String, Value> {
                     headers["WWW-Authenticate"] =
                         json!({"required": true, "schema": {"type": "string"}, "description": "Bearer."});
                 }
-                Kind::TooManyFailures | Kind::Unavailable => {
+                Kind::TooManyFailures | Kind::TooMany | Kind::Unavailable => {
                     headers["Retry-After"] =
                         json!({"required": true, "schema": {"type": "string"}, "description": "Seconds to wait."});
                 }

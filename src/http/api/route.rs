@@ -3,7 +3,10 @@
 use axum::http::Method;
 
 use super::{problem::Kind, query};
-use crate::authorization::{Access, Resource, Verb};
+use crate::{
+    authorization::{Access, Resource, Verb},
+    pushes::notification::Format,
+};
 
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub(super) enum Route {
     Registries,
     /// One registry, by what is written for its id.
     Registry(String),
+    /// Where a registry notifies, in a format, by what is written for its id.
+    Notifications(String, Format),
     /// All pushes.
     Pushes,
     /// One push, by what is written for its id.
@@ -35,6 +40,8 @@ pub(super) enum Operation {
     Replace,
     /// A registry is removed.
     Delete,
+    /// A registry tells what was pushed to it.
+    Notify,
     /// Pushes, a page of them.
     ListPushes,
     /// A push is reported.
@@ -59,7 +66,8 @@ impl Route {
             _ => {
                 let registry = one_of("registries/").map(Self::Registry);
                 let push = || one_of("pushes/").map(Self::Push);
-                registry.or_else(push).unwrap_or(Self::Nowhere)
+                let notifications = || notifications(path);
+                registry.or_else(push).or_else(notifications).unwrap_or(Self::Nowhere)
             }
         }
     }
@@ -69,6 +77,7 @@ impl Route {
         match self {
             Self::Registries => "/v1/registries",
             Self::Registry(_) => "/v1/registries/{id}",
+            Self::Notifications(..) => "/v1/registries/{id}/notifications/{format}",
             Self::Pushes => "/v1/pushes",
             Self::Push(_) => "/v1/pushes/{id}",
             Self::OpenApi => "/v1/openapi.json",
@@ -82,6 +91,7 @@ impl Route {
             Self::Registries | Self::Pushes => "GET, HEAD, POST, OPTIONS",
             Self::Registry(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
             Self::Push(_) | Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Notifications(..) => "POST, OPTIONS",
             Self::Nowhere => "",
         }
     }
@@ -97,12 +107,13 @@ impl Route {
 
 impl Operation {
     /// Every operation.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Create,
         Self::List,
         Self::Get,
         Self::Replace,
         Self::Delete,
+        Self::Notify,
         Self::ReportPush,
         Self::ListPushes,
         Self::GetPush,
@@ -112,7 +123,7 @@ impl Operation {
     pub(super) fn method(self) -> Method {
         match self {
             Self::List | Self::Get | Self::ListPushes | Self::GetPush | Self::OpenApi => Method::GET,
-            Self::Create | Self::ReportPush => Method::POST,
+            Self::Create | Self::Notify | Self::ReportPush => Method::POST,
             Self::Replace => Method::PUT,
             Self::Delete => Method::DELETE,
         }
@@ -123,6 +134,7 @@ impl Operation {
             Self::List | Self::Create => Route::Registries.template(),
             Self::Get | Self::Replace | Self::Delete => Route::Registry(String::new()).template(),
             Self::ListPushes | Self::ReportPush => Route::Pushes.template(),
+            Self::Notify => Route::Notifications(String::new(), Format::Distribution).template(),
             Self::GetPush => Route::Push(String::new()).template(),
             Self::OpenApi => Route::OpenApi.template(),
         }
@@ -142,8 +154,8 @@ impl Operation {
             Self::Delete => (Verb::Delete, Resource::Registries),
             Self::ListPushes => (Verb::List, Resource::Pushes),
             Self::GetPush => (Verb::Get, Resource::Pushes),
-            // Its body says into which registry.
-            Self::ReportPush | Self::OpenApi => return None,
+            // Its body says into which registry; who notifies has a token of its own.
+            Self::ReportPush | Self::Notify | Self::OpenApi => return None,
         };
         Some(Access { verb, resource, name })
     }
@@ -154,13 +166,19 @@ impl Operation {
             Self::List => &["limit", "after"],
             Self::ListPushes => &["image", "registry_id", "state", "limit", "after"],
             Self::Delete => &["force"],
-            Self::Create | Self::Get | Self::Replace | Self::ReportPush | Self::GetPush | Self::OpenApi => &[],
+            Self::Create
+            | Self::Get
+            | Self::Replace
+            | Self::Notify
+            | Self::ReportPush
+            | Self::GetPush
+            | Self::OpenApi => &[],
         }
     }
 
     /// Whether it has a body.
     pub(super) fn has_body(self) -> bool {
-        matches!(self, Self::Create | Self::Replace | Self::ReportPush)
+        matches!(self, Self::Create | Self::Replace | Self::Notify | Self::ReportPush)
     }
 
     /// Whether it takes `If-Match`.
@@ -173,7 +191,13 @@ impl Operation {
         match self {
             Self::Create | Self::ReportPush => 201,
             Self::Delete => 204,
-            Self::List | Self::Get | Self::Replace | Self::ListPushes | Self::GetPush | Self::OpenApi => 200,
+            Self::List
+            | Self::Get
+            | Self::Replace
+            | Self::Notify
+            | Self::ListPushes
+            | Self::GetPush
+            | Self::OpenApi => 200,
         }
     }
 
@@ -182,6 +206,20 @@ impl Operation {
         let mut problems = vec![Kind::Internal, Kind::InvalidParameter];
         if self == Self::OpenApi {
             return problems;
+        }
+        if self == Self::Notify {
+            return vec![
+                Kind::MalformedJson,
+                Kind::Unauthenticated,
+                Kind::BodyTimeout,
+                Kind::BodyTooLarge,
+                Kind::Invalid,
+                Kind::TooManyFailures,
+                Kind::TooMany,
+                Kind::Internal,
+                Kind::Unavailable,
+                Kind::NoRoom,
+            ];
         }
         problems.extend([
             Kind::Unauthenticated,
@@ -207,11 +245,19 @@ impl Operation {
             Self::Get | Self::Replace | Self::GetPush => problems.push(Kind::NotFound),
             Self::ReportPush => problems.push(Kind::Contended),
             Self::Delete => problems.extend([Kind::NotFound, Kind::Needed, Kind::NoRoom, Kind::Invalid]),
-            Self::List | Self::ListPushes | Self::OpenApi => {}
+            Self::List | Self::Notify | Self::ListPushes | Self::OpenApi => {}
         }
         problems.sort_unstable();
         problems
     }
+}
+
+/// `registries/ID/notifications/FORMAT`.
+fn notifications(path: &str) -> Option<Route> {
+    let (id, rest) = path.strip_prefix("registries/")?.split_once('/')?;
+    let format = rest.strip_prefix("notifications/")?;
+    let format = Format::ALL.into_iter().find(|known| known.as_str() == format)?;
+    Some(Route::Notifications(segment(id)?, format))
 }
 
 /// One segment of a path, and not more: what it stands for.
@@ -235,6 +281,18 @@ mod tests {
             ("/v1/registries/", Route::Nowhere),
             ("/v1/registries/%ff", Route::Nowhere),
             ("/v1/registries/a/b", Route::Nowhere),
+            (
+                "/v1/registries/c%6frp/notifications/harbor",
+                Route::Notifications("corp".to_owned(), Format::Harbor),
+            ),
+            (
+                "/v1/registries/corp/notifications/distribution",
+                Route::Notifications("corp".to_owned(), Format::Distribution),
+            ),
+            ("/v1/registries/corp/notifications", Route::Nowhere),
+            ("/v1/registries/corp/notifications/quay", Route::Nowhere),
+            ("/v1/registries/corp/notifications/harbor/", Route::Nowhere),
+            ("/v1/registries//notifications/harbor", Route::Nowhere),
             ("/v1/pushes", Route::Pushes),
             ("/v1/pushes/corp.00%61", Route::Push("corp.00a".to_owned())),
             ("/v1/pushes/", Route::Nowhere),
@@ -254,6 +312,7 @@ mod tests {
         for route in [
             Route::Registries,
             Route::Registry("a".to_owned()),
+            Route::Notifications("a".to_owned(), Format::Harbor),
             Route::Pushes,
             Route::Push("a".to_owned()),
             Route::OpenApi,

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod documented;
+mod notified;
 mod refused;
 mod registered;
 mod reported;
@@ -80,6 +81,7 @@ impl Asked {
         let router = router(ApiState {
             store: store.clone(),
             authorizer: Arc::new(authorizer),
+            notifications: Arc::new(Notifications::new(store.clone(), Arc::new(|_, _, _| {})).unwrap()),
             usage: Arc::new(Needs(Arc::clone(&needs))),
             served: Arc::new(move |served| told.lock().unwrap().push(served)),
             limits: Limits::default(),

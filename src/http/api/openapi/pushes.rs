@@ -61,4 +61,4 @@ pub(in super::super) fn answer_example() -> Value {
     })
 }
 
-const DIGEST: &str = "sha256:1e42bbe2508154c9126d48c2b8a75420c3544343bf86fd041fb7527e017a4b4a";
+pub(super) const DIGEST: &str = "sha256:1e42bbe2508154c9126d48c2b8a75420c3544343bf86fd041fb7527e017a4b4a";

@@ -39,6 +39,15 @@ async fn each_example_is_what_it_is_an_example_of() {
     let listed = api.admin("GET", "/v1/pushes", Value::Null).await.json();
     valid("PushList", &listed);
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    let body = json!({"name": "corp", "registry_url": "r.io", "notification_token": "hunter2-hunter2-hunter2"});
+    api.admin("PUT", "/v1/registries/corp", body).await.is(200);
+    for (name, example) in openapi::notify::request_examples().as_object().unwrap() {
+        let path = format!("/v1/registries/corp/notifications/{}", name.to_lowercase());
+        let request = request("POST", &path).header("authorization", "Bearer hunter2-hunter2-hunter2");
+        let reply = api.ask(request, example["value"].to_string()).await.is(200);
+        assert_eq!(reply.json(), json!({"recorded": 1, "ignored": 0}), "{name}");
+        valid("Notified", &reply.json());
+    }
     valid("Registry", &openapi::answer_example());
     valid(
         "RegistryList",
@@ -65,7 +74,8 @@ fn the_document_has_every_path_method_and_status_that_there_is() {
         {
             operations += 1;
             let method = method.to_ascii_uppercase().parse().unwrap();
-            let operation = Route::of(&path.replace("{id}", "corp")).operation(&method).unwrap();
+            let path = path.replace("{id}", "corp").replace("{format}", "harbor");
+            let operation = Route::of(&path).operation(&method).unwrap();
             let mut expected: Vec<_> = operation
                 .problems()
                 .iter()
