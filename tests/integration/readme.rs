@@ -105,6 +105,7 @@ fn the_metrics_are_all_there() {
         outcome: "",
     });
     metrics.common().registries().set_up("", true);
+    metrics.common().registries().notified("", "", 1);
     metrics.common().api_request("", "", 200);
     metrics.common().pull_secrets();
     let text = metrics.common().render().unwrap() + &ControllerMetrics::new().common().render().unwrap();
