@@ -7,7 +7,7 @@
 //! | [`reference`](mod@reference) | image references: grammar, normal form, JSON lines | `std`, `serde` |
 //! | [`document`] | documents people write: YAML with places, checks against a schema, diagnostics | serde |
 //! | [`policy`] | rules, patterns, templates, presets; from documents to a compiled set | `document`, `reference` |
-//! | [`snapshot`] | everything decisions are made by, at one moment | `policy` |
+//! | [`snapshot`] | everything decisions are made by, at one moment | `policy`, `pushes` |
 //! | [`decide`] | what becomes of one image, and why | `snapshot` |
 //! | [`cases`] | test files: what policies are expected to make of images | `decide` |
 //! | [`review`] | AdmissionReviews on the wire: what is read of a Pod, how a patch is written | serde |

@@ -17,7 +17,7 @@ use waypost::{
     snapshot::{NoLabels, Snapshot},
 };
 
-use crate::rules;
+use crate::{pushes, rules};
 
 /// Something to decide, again and again.
 pub struct Core {
@@ -59,6 +59,15 @@ impl Core {
             reviews,
             images,
         })
+    }
+
+    /// With this many images pushed besides, and the reviews' images themselves: to a registry that every namespace may pull from.
+    pub fn push(&mut self, others: usize) {
+        self.snapshot.registries = pushes::registries();
+        self.snapshot.pushes = pushes::index(others);
+        let own = self.images.iter().filter_map(|image| pushes::push(image, 0));
+        let own: Vec<_> = own.collect();
+        self.snapshot.pushes = self.snapshot.pushes.with(own.iter().map(pushes::change));
     }
 
     /// Reads and decides each image once; how many there were.

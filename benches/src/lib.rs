@@ -3,6 +3,7 @@
 pub mod api;
 pub mod core;
 pub mod load;
+pub mod pushes;
 pub mod rules;
 pub mod server;
 pub mod soak;

@@ -15,20 +15,22 @@ use bytes::Bytes;
 use waypost_benches::{
     core::{Core, time},
     load::{Load, Protocol, percentile},
-    rules,
+    pushes, rules,
     server::{Program, Server, sibling},
     table::{Aim, Row, render},
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --latency | --soak] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --latency | --soak | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
+  --pushes        the index of pushes alone
   --latency       the creation of a Pod alone: a real API server, as root
   --soak          whether Pods are rewritten whatever happens to Waypost: a real node, as root; six minutes
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
+  --objects       memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
   --waypost PATH  this binary instead of one built now from this checkout; with --soak a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
@@ -37,8 +39,10 @@ const MANY: usize = 10_000;
 
 struct Options {
     core: bool,
+    pushes: bool,
     latency: bool,
     soak: bool,
+    objects: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -58,6 +62,10 @@ async fn main() -> Result<()> {
         reviews.len(),
         bytes / reviews.len()
     );
+    if options.pushes {
+        println!("{}", pushed(&reviews)?);
+        return Ok(());
+    }
     if options.core {
         println!("{}", core(&options.reviews, &reviews)?);
         return Ok(());
@@ -66,6 +74,9 @@ async fn main() -> Result<()> {
     let waypost = build(options.waypost.as_deref())?;
     if options.latency {
         return latency(&waypost, options.rounds);
+    }
+    if options.objects {
+        return objects(&waypost, options.rounds);
     }
     let bench = Bench::prepare(waypost.clone(), &reviews)?;
     let mut rows = Rows::new();
@@ -76,6 +87,8 @@ async fn main() -> Result<()> {
     println!("\n{}", render(&rows.into_vec(), FEW, MANY));
     eprintln!("the core alone");
     println!("{}", core(&options.reviews, &reviews)?);
+    eprintln!("the index of pushes");
+    println!("{}", pushed(&reviews)?);
     latency(&waypost, options.rounds)
 }
 
@@ -85,6 +98,16 @@ fn latency(waypost: &Path, rounds: usize) -> Result<()> {
     let mut command = Command::new(sibling("latency")?);
     command.arg(waypost).args([rounds.to_string(), pods.to_string()]);
     on_a_node("the creation of a Pod", &command)
+}
+
+/// What push records cost a replica, on a cluster of its own.
+fn objects(waypost: &Path, rounds: usize) -> Result<()> {
+    let (count, seconds) = if rounds > 1 { (20_000, 60) } else { (200, 1) };
+    let mut run = Command::new(cluster());
+    run.args(["run", "--size=control-plane", "--"]).arg(sibling("objects")?);
+    run.arg(waypost).args([count.to_string(), seconds.to_string()]);
+    ensure!(run.status()?.success(), "{} failed", cluster().display());
+    Ok(())
 }
 
 /// Whether anybody notices what happens to Waypost, installed on a cluster of its own. Whatever takes the Internet is done before.
@@ -131,8 +154,10 @@ impl Options {
     fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
             core: false,
+            pushes: false,
             latency: false,
             soak: false,
+            objects: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -142,8 +167,10 @@ impl Options {
             let mut value = || arguments.next().context(USAGE);
             match &*argument {
                 "--core" => options.core = true,
+                "--pushes" => options.pushes = true,
                 "--latency" => options.latency = true,
                 "--soak" => options.soak = true,
+                "--objects" => options.objects = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
@@ -308,6 +335,47 @@ fn core(paths: &[PathBuf], reviews: &[Vec<u8>]) -> Result<String> {
             "| core, {rules} rules | {image} | {of_image:.1} | {review:.2} | {of_review:.1} | {kept:.1} | {most:.1} |\n"
         );
     }
+    Ok(table)
+}
+
+/// The table of the index of pushes.
+fn pushed(reviews: &[Vec<u8>]) -> Result<String> {
+    let mut table = String::from(
+        "| | ns a look-up | of a digest | of nothing | µs a change | ms to build | bytes a record | most while building | ns an image | µs a review |\n",
+    );
+    table.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    let row = |what: &str, measured: &pushes::Measured, memory: &[f64], core: &Core| {
+        let cells = [
+            format!("{:.0}", measured.look_up.as_secs_f64() * 1e9),
+            format!("{:.0}", measured.by_digest.as_secs_f64() * 1e9),
+            format!("{:.0}", measured.nothing.as_secs_f64() * 1e9),
+            format!("{:.1}", measured.change.as_secs_f64() * 1e6),
+            format!("{:.1}", measured.building.as_secs_f64() * 1e3),
+            memory
+                .iter()
+                .map(|bytes| format!("{bytes:.1}"))
+                .collect::<Vec<_>>()
+                .join(" | "),
+            format!("{}", time(|| core.decide()).as_nanos()),
+            format!("{:.2}", time(|| core.respond()).as_secs_f64() * 1e6),
+        ];
+        format!("| {what} | {} |\n", cells.join(" | "))
+    };
+    for count in [1, 1_000, 1_000_000] {
+        let counted = Command::new(sibling("allocations")?)
+            .args(["pushes", &count.to_string()])
+            .output()?;
+        ensure!(counted.status.success(), "{}", String::from_utf8_lossy(&counted.stderr));
+        let counted = String::from_utf8(counted.stdout)?;
+        let counted: Vec<f64> = counted.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let mut core = Core::new(FEW, reviews.to_vec())?;
+        core.push(count);
+        table += &row(&format!("{count} records"), &pushes::measure(count), &counted, &core);
+    }
+    let core = Core::new(FEW, reviews.to_vec())?;
+    let image = time(|| core.decide()).as_nanos();
+    let review = time(|| core.respond()).as_secs_f64() * 1e6;
+    table += &format!("| no record | | | | | | | | {image} | {review:.2} |\n");
     Ok(table)
 }
 

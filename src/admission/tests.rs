@@ -1,5 +1,6 @@
 mod namespaces;
 mod notices;
+mod pushes;
 mod unavailable;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};

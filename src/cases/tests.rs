@@ -125,6 +125,99 @@ fn a_case_may_say_which_registries_are_down() {
 }
 
 #[test]
+fn a_case_may_say_what_was_pushed_where() {
+    let run = |cases: &str| {
+        let test = format!(
+            "policies: [own.yaml]
+registries:
+  corp: {{url: c.io/team, namespaces: {{names: ['team-*']}}}}
+  sandbox: {{url: s.io, names: {{to: '{{repository}}', from: docker.io}}}}
+cases:
+{cases}"
+        );
+        let policy = POLICY.replace(
+            "    - name: hub",
+            "    - {name: corp, match: {namespaces: [team-y]}, rewrite: {latestPush: {registries: [corp]}}}\n    - name: hub",
+        );
+        super::run(&Source::new("own.test.yaml", test), |name| {
+            Ok(Source::new(name, policy.as_str()))
+        })
+    };
+    let report = run("- image: alpine
+  pushes: [{image: alpine, registry: sandbox}]
+  expect: {outcome: rewritten, target: s.io/library/alpine, rule: waypost/latest-push}
+- image: alpine
+  namespace: team-y
+  pushes:
+    - {image: alpine, registry: corp, finishedAt: 2026-01-31T12:00:00Z}
+    - {image: 'alpine:latest', registry: sandbox}
+  expect: {outcome: rewritten, target: c.io/team/docker.io/library/alpine}
+- {image: alpine, pushes: [{image: alpine, registry: corp}], expect: {outcome: no_credential}}
+- {image: alpine, pushes: [{image: alpine, registry: other.io/x}], expect: {outcome: rewritten, target: other.io/x/docker.io/library/alpine}}
+- {image: alpine, pushes: [{image: alpine, registry: sandbox}], unavailable: [sandbox], expect: {outcome: target_unavailable}}
+- {image: alpine, namespace: team-y, expect: {outcome: no_push, rule: corp}}
+- {image: alpine, namespace: team-x, namespaceLabels: {tier: a}, expect: {outcome: rewritten, rule: hub}}
+- {image: quay.io/x, expect: {outcome: unmatched}}
+");
+    assert!(
+        report.diagnostics.is_empty(),
+        "{}",
+        render::text(&report.diagnostics, false)
+    );
+    assert_eq!((report.cases, report.untested), (8, vec![]));
+    for (cases, line, message) in [
+        (
+            "- {image: a, pushes: [{image: 'a:b:c', registry: corp}], expect: {outcome: kept}}",
+            6,
+            "this is no image reference",
+        ),
+        (
+            "- {image: a, pushes: [{image: a, registry: crop}], expect: {outcome: kept}}",
+            6,
+            "`crop` is no registry",
+        ),
+        (
+            "- {image: a, pushes: [{image: a, registry: corp, digest: x}], expect: {outcome: kept}}",
+            6,
+            "`x` is no digest",
+        ),
+        (
+            "- {image: a, pushes: [{image: a, registry: corp, finishedAt: x}], expect: {outcome: kept}}",
+            6,
+            "`x` is no time",
+        ),
+        (
+            "- {image: a, pushes: [{image: q.io/a, registry: sandbox}], expect: {outcome: kept}}",
+            6,
+            "an image of this name cannot be",
+        ),
+    ] {
+        let report = run(cases);
+        let [found] = &report.diagnostics[..] else {
+            panic!("{cases}: {:?}", report.diagnostics);
+        };
+        assert_eq!((found.code, found.spot.as_ref().unwrap().line), ("invalid-value", line));
+        assert!(found.message.starts_with(message), "{}", found.message);
+    }
+    for registry in [
+        "Corp: {url: c.io}",
+        "corp: {url: 'c io'}",
+        "corp: {names: {to: '{name}'}}",
+    ] {
+        let report = run_alone(&format!(
+            "preset: local-registry\nregistries: {{{registry}}}\ncases: [{{image: a, expect: {{outcome: kept}}}}]"
+        ));
+        assert_eq!(
+            (report.cases, report.diagnostics.len()),
+            (0, 1),
+            "{registry}: {:?}",
+            report.diagnostics
+        );
+        assert_eq!(report.diagnostics[0].spot.as_ref().unwrap().line, 2);
+    }
+}
+
+#[test]
 fn a_case_that_comes_out_otherwise_is_told_in_words_and_with_its_place() {
     let report = own("- image: alpine
   namespace: team-x

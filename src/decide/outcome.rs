@@ -13,7 +13,7 @@ pub enum Outcome {
     Kept,
     /// No rule decides.
     Unmatched,
-    /// Under a rule's target already.
+    /// Where rules lead to already: under a target, or where it was pushed.
     AlreadyTarget,
     /// The Pod is refused.
     Denied,
@@ -29,9 +29,9 @@ pub enum Outcome {
     Unparsable,
     /// The rule's target is no valid reference.
     InvalidTarget,
-    /// There is no push of it.
+    /// There is no push of it that the rule could lead to.
     NoPush,
-    /// The target needs a Secret that the Pod lacks and cannot be given any more.
+    /// It was pushed to where its namespace may not pull from; or the target needs a Secret that the Pod lacks and cannot be given any more.
     NoCredential,
     /// The target's registry is down.
     TargetUnavailable,

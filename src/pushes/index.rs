@@ -34,6 +34,8 @@ pub struct Index {
 #[derive(Clone)]
 struct All {
     length: usize,
+    /// How many of them have a target that no form makes.
+    apart: usize,
     /// Shards by the first bits of the key, a group each for its first bits.
     groups: Box<[Arc<[Arc<Shard>]>]>,
     registries: Texts,
@@ -138,8 +140,10 @@ impl Index {
                 }));
             }
         }
-        let key = target_key(target);
-        for lead in all.shard(&key).leads(&key).iter().take(MOST_OF_A_DIGEST) {
+        // Mostly there is none, and a key costs a hash.
+        let key = (all.apart > 0).then(|| target_key(target));
+        let leads = key.iter().flat_map(|key| all.shard(key).leads(key));
+        for lead in leads.take(MOST_OF_A_DIGEST) {
             if let Some(push) = all.led(lead)
                 && let Some((_, image)) = push.names()
             {
@@ -291,6 +295,7 @@ impl Default for All {
         let group: Arc<[Arc<Shard>]> = vec![empty; SHARDS_A_GROUP].into();
         Self {
             length: 0,
+            apart: 0,
             groups: vec![group; GROUPS].into(),
             registries: Texts::default(),
             forms: Texts::default(),

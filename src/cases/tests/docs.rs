@@ -127,6 +127,8 @@ fn every_key_of_a_rule_and_every_outcome_of_a_case_is_told_about() {
         "pull_never",
         "invalid_target",
         "target_unavailable",
+        "no_push",
+        "no_credential",
         "unparsable",
     ] {
         assert!(DOCS.contains(&format!("`{outcome}`")), "{outcome}");

@@ -118,7 +118,7 @@ fn a_target_is_made_of_the_image_as_it_is_asked_for() {
     for target in [
         "a.io/library/alpine:1",
         "a.io/library/alpine",
-        "No/x:latest",
+        "no x:latest",
         "a_b.io/x:latest",
         "",
     ] {

@@ -133,6 +133,7 @@ impl<'c> Update<'c> {
         self.gone
             .extend([text].into_iter().chain(keys).map(|key| entry.lead(key)));
         self.all.registries.release(entry.registry as usize);
+        self.all.apart -= usize::from(entry.form == APART);
         if entry.form < APART {
             self.all.forms.release(entry.form.into());
             self.forms_changed |= self.all.forms.uses(entry.form.into()) == 0;
@@ -154,6 +155,7 @@ impl<'c> Update<'c> {
         let names = (form::name(&target), form::name(image));
         let registry = self.all.registries.take(change.registry, u32::MAX as usize)?;
         let form = self.form(&names.1, &names.0);
+        self.all.apart += usize::from(form == APART);
         let sha256 = sha256(&success.digest);
         let mut leads: Vec<Key> = success
             .children

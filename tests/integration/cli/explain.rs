@@ -172,3 +172,69 @@ fn registries_may_be_taken_to_be_down() {
         );
     }
 }
+
+const PUSHED: &str = "apiVersion: waypost.dev/v1alpha1
+kind: Policy
+metadata: {name: pushed}
+spec:
+  rules:
+    - name: hub
+      match: {images: ['docker.io/**']}
+      rewrite: {prefix: cache.io}
+";
+
+#[test]
+fn pushes_may_be_made_up() {
+    let directory = with_policy(PUSHED);
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let to_sandbox = format!("--push=org/app:1=sandbox.io/team@{digest}");
+    let to_production = "--push=sandbox.io/team/docker.io/org/app:1=prod.io";
+    let text = directory
+        .run(["explain", "org/app:1", &to_sandbox, to_production])
+        .exits(0);
+    for line in [
+        "✓ waypost/latest-push it rewrites to where the image was last pushed",
+        "sandbox.io/team/docker.io/org/app:1 pushed from docker.io/org/app:1",
+        "prod.io/sandbox.io/team/docker.io/org/app:1 pushed from sandbox.io/team/docker.io/org/app:1",
+        "outcome rewritten by waypost/latest-push",
+    ] {
+        assert!(
+            text.out().lines().any(|printed| squeezed(printed) == line),
+            "no {line:?} in\n{}",
+            text.out()
+        );
+    }
+    let explained = |args: &[&str]| {
+        let base = ["explain", "org/app:1", "--format=json"];
+        directory.run([&base, args].concat()).exits(0).json()[0].clone()
+    };
+    let found = explained(&[&to_sandbox]);
+    assert_eq!(found["target"], "sandbox.io/team/docker.io/org/app:1");
+    assert_eq!(
+        found["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|rule| rule["rule"] == "waypost/latest-push")
+            .unwrap()["pushes"],
+        json!([{
+            "image": "docker.io/org/app:1",
+            "registry_id": "sandbox.io/team",
+            "target": "sandbox.io/team/docker.io/org/app:1",
+            "digest": digest,
+            "finished_at": "1970-01-01T00:00:00Z",
+        }])
+    );
+    assert_eq!(
+        explained(&[&to_sandbox, "--unavailable=sandbox.io/team"])["outcome"],
+        "target_unavailable"
+    );
+    for bad in [
+        "--push=org/app:1",
+        "--push=org/app:1=team",
+        "--push=a:b:c=r.io",
+        "--push=org/app=r.io@x",
+    ] {
+        directory.run(["explain", "org/app:1", bad]).exits(2);
+    }
+}
