@@ -106,6 +106,7 @@ fn the_metrics_are_all_there() {
         outcome: "",
     });
     metrics.common().registries().set_up("", true);
+    metrics.common().registries().notified("", "", 1);
     metrics.common().verifications().found("", Verification::Present);
     metrics.common().outdated().set(&[""], &BTreeMap::new());
     metrics.common().api_request("", "", 200);
