@@ -146,7 +146,7 @@ async fn a_report_is_there_once_it_was_acknowledged(store: &impl Store) {
     let success = record.last_success.as_ref().unwrap();
     assert_eq!(
         (&*success.target, &*success.digest),
-        ("r.io/mirror/app:1", &*digest("1"))
+        ("r.io/mirror/app:latest", &*digest("1"))
     );
     assert_eq!(success.finished_at, at(5));
     let attempt = record.last_attempt.as_ref().unwrap();
@@ -712,8 +712,11 @@ fn app(place: usize) -> String {
 }
 
 fn succeeded(registry: &str, image: &str, second: i64, of: &str) -> Event {
+    // Under the image's own tag, or Pods could not use it.
+    let name = Image::parse(image).unwrap();
+    let (_, tag) = name.as_str().rsplit_once(':').unwrap();
     let what = What::Succeeded {
-        target: "r.io/mirror/app:1".into(),
+        target: format!("r.io/mirror/app:{tag}").into(),
         digest: digest(of),
     };
     event(registry, image, second, what)
