@@ -140,9 +140,8 @@ pub(super) fn already_target<'s, R: Iterator<Item = u32>>(
             });
             // A rule that keeps this very image has a say, too.
             let keeps = |rule: &u32| matches!(set.rule(*rule).action(), Action::Keep);
-            let decides = std::iter::from_fn(|| walk.next_decision(|_| true));
-            let leads = |rule: &u32| matches!(set.rule(*rule).action(), Action::LatestPush(_));
-            let first = decides.skip_while(leads).next();
+            let mut decides = std::iter::from_fn(|| walk.next_decision(|_| true));
+            let first = decides.find(|rule| !matches!(set.rule(*rule).action(), Action::LatestPush(_)));
             candidates.extend(first.filter(keeps));
             let mut pulls = candidates
                 .iter()
