@@ -5,7 +5,7 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint bench soak fuzz image cluster-up cluster-down
+.PHONY: help run test test-matrix lint bench soak scale-pushes fuzz image cluster-up cluster-down
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: ## Measures; see docs/performance.md
 
 soak: ## Creates Pods while Waypost and the API server are restarted, killed, changed; as root; see docs/cluster.md
 	cargo run --release --manifest-path benches/Cargo.toml -- --soak
+
+scale-pushes: ## Measures a replica with 20,000 push records in a real API server; see docs/cluster.md
+	cargo run --release --manifest-path benches/Cargo.toml -- --objects
 
 fuzz: ## Fuzzes each target for FUZZ_SECONDS (60); needs nightly Rust and cargo-fuzz
 	@cargo +nightly --version >/dev/null 2>&1 || { echo 'fuzzing needs nightly Rust: rustup toolchain install nightly' >&2; exit 1; }

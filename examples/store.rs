@@ -220,7 +220,7 @@ fn percentiles(mut took: Vec<Duration>) -> String {
     format!("{:.2?} (p50), {:.2?} (p99)", at(50), at(99))
 }
 
-/// What the process has in memory, and has had at most.
+/// What the process has in memory, and has had at most, and how long it has used a processor: others may use it at the same time.
 fn memory() -> Result<String> {
     let status = fs::read_to_string("/proc/self/status")?;
     let of = |name: &str| -> Result<u64> {
@@ -230,7 +230,19 @@ fn memory() -> Result<String> {
             .ok_or("Linux says it")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
     };
-    Ok(format!("{} MB in memory, {} MB at most", of("VmRSS:")?, of("VmHWM:")?))
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let ticks: u64 = stat
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .flat_map(str::parse::<u64>)
+        .sum();
+    Ok(format!(
+        "{} MB in memory, {} MB at most, {:.1} s of a processor since it began",
+        of("VmRSS:")?,
+        of("VmHWM:")?,
+        ticks as f64 / 100.0
+    ))
 }
 
 const STEPS: [&str; 5] = ["fill", "killed", "open", "use", "delete"];

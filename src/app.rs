@@ -11,6 +11,7 @@ mod declared;
 mod docker_config;
 mod events;
 mod namespaces;
+mod outdated;
 mod policies;
 mod ports;
 mod probes;
@@ -22,6 +23,7 @@ mod reviews;
 mod served_secret;
 mod serving;
 mod stores;
+mod told;
 mod trust;
 mod upkeep;
 mod verify;
@@ -34,6 +36,7 @@ pub use self::{
     current::Current,
     docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
+    outdated::outdated,
     probes::{Down, Probes},
     pull_secrets::PullSecrets,
     reviews::Reviews,

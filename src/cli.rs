@@ -10,6 +10,7 @@ pub mod controller;
 pub mod crds;
 pub mod docker_config;
 pub mod explain;
+pub mod outdated;
 pub mod reference;
 pub mod review;
 pub mod rewrite;
@@ -97,6 +98,7 @@ pub enum Command {
     Schema(schema::Args),
     WebhookConfig(webhook_config::Args),
     Crds(crds::Args),
+    Outdated(outdated::Args),
     DockerConfig(docker_config::Args),
     Cleanup(cleanup::Args),
     Completions(completions::Args),
@@ -160,6 +162,10 @@ impl Cli {
                 webhook_config::run(args, &config)
             }
             Command::Crds(args) => crds::run(args),
+            Command::Outdated(args) => {
+                let config = load(&args.flags())?;
+                outdated::run(&args, config)
+            }
             Command::DockerConfig(args) => {
                 let config = load(&Flags::default())?;
                 docker_config::run(&args, config)

@@ -6,6 +6,7 @@ pub mod election;
 pub mod events;
 pub mod namespaces;
 pub mod objects;
+pub mod pods;
 pub mod policies;
 pub mod pull_secrets;
 pub mod registries;

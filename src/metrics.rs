@@ -21,7 +21,7 @@ pub use common::Common;
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
-pub use pushes::{Verification, VerificationMetrics};
+pub use pushes::{OutdatedMetrics, PushMetrics, Verification, VerificationMetrics};
 pub use registries::RegistryMetrics;
 
 use crate::admission::ReviewOutcome as Outcome;

@@ -23,9 +23,10 @@ use self::tokens::Token;
 pub use self::tokens::Verdict;
 use crate::{
     pushes::{
-        Event, Image, Origin, PushId, What,
+        Event, Image, Index, Key, Origin, PushId, Record, What,
         notification::{Deleted, Deletions, Format, Noticed, Notification, NotificationError, image},
     },
+    reference::Reference,
     registry::{Password, Registry},
     store::{PushQuery, Registries, Store, StoreError, Stored},
 };
@@ -34,6 +35,7 @@ use crate::{
 pub struct Notifications {
     store: Arc<dyn Store>,
     registries: watch::Receiver<Registries>,
+    index: watch::Receiver<Index>,
     told: Observer,
     /// For keyed hashes of tokens, new in each process.
     key: hmac::Key,
@@ -135,6 +137,7 @@ impl Notifications {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())?;
         Ok(Self {
             registries: store.registries(),
+            index: store.index(),
             store,
             told,
             key,
@@ -237,7 +240,6 @@ impl Notifications {
         batch.count(Outcome::Irrelevant, notification.irrelevant);
         batch.count(Outcome::Invalid, notification.invalid);
         let now = Timestamp::now();
-        let mut looked_for = Vec::new();
         for notice in notification.notices {
             let Some(name) = notice.name(registry) else {
                 batch.count(Outcome::Elsewhere, 1);
@@ -260,11 +262,15 @@ impl Notifications {
                     };
                     batch.withdraw(found);
                 }
-                Deleted::Digest(_) | Deleted::Repository => looked_for.push((name, deleted, at)),
+                Deleted::Digest(digest) => {
+                    let found = self.with_digest(&registry.id, &name, digest, at).await?;
+                    batch.withdraw(found);
+                }
+                Deleted::Repository => {
+                    let found = self.all_of(&registry.id, &name, at).await?;
+                    batch.withdraw(found);
+                }
             }
-        }
-        if !looked_for.is_empty() {
-            self.look_for(&registry.id, &looked_for, &mut batch).await?;
         }
         let since = batch.withdrawn_since(&lock(&notifier.deletions));
         batch.events.extend(since);
@@ -298,15 +304,34 @@ impl Notifications {
         }))
     }
 
-    /// Withdraws what is recorded of what was deleted, whatever its tag.
-    async fn look_for(
-        &self,
-        id: &str,
-        deleted: &[(String, Deleted, Timestamp)],
-        batch: &mut Batch,
-    ) -> Result<(), Refused> {
+    /// That what has this digest was deleted, of each tag that it is recorded under: of the latest of them, where there are very many.
+    async fn with_digest(&self, id: &str, name: &str, digest: &str, at: Timestamp) -> Result<Vec<Event>, Refused> {
+        let target = format!("{name}@{digest}");
+        let Ok(target) = Reference::parse(&target) else {
+            return Ok(Vec::new());
+        };
+        let images: Vec<Key> = {
+            let index = self.index.borrow();
+            let sources = index.sources(&target).into_iter().map(|source| source.push);
+            let found = index.find(&target).into_iter().chain(sources);
+            found
+                .filter(|push| push.registry == id)
+                .map(|push| push.rank().2)
+                .collect()
+        };
+        let mut events = Vec::new();
+        for image in images {
+            let record = self.store.push(&PushId::new(id, image)).await.map_err(Refused::of)?;
+            events.extend(record.and_then(|record| withdrawn(record, name, &Deleted::Digest(digest.into()), at)));
+        }
+        Ok(events)
+    }
+
+    /// That a repository was deleted, of each of its tags that are recorded. No registry is known to tell of that by itself: it costs the
+    /// more the more records there are.
+    async fn all_of(&self, id: &str, name: &str, at: Timestamp) -> Result<Vec<Event>, Refused> {
         let _alone = self.looking.lock().await;
-        let mut found = vec![0; deleted.len()];
+        let mut events = Vec::new();
         let mut query = PushQuery {
             registry: Some(id.to_owned()),
             limit: PAGE,
@@ -314,41 +339,13 @@ impl Notifications {
         };
         loop {
             let page = self.store.pushes(&query).await.map_err(Refused::of)?;
-            for record in page.items {
-                let Some(success) = &record.last_success else { continue };
-                let Some(target) = success.reference() else { continue };
-                let target = target.canonical_name().to_string();
-                for (place, (name, what, at)) in deleted.iter().enumerate() {
-                    let is_it = target == *name
-                        && success.finished_at <= *at
-                        && match what {
-                            Deleted::Digest(digest) => *digest == success.digest,
-                            Deleted::Repository => true,
-                            Deleted::Tag(_) => false,
-                        };
-                    if is_it {
-                        found[place] += 1;
-                        batch.events.push(Event {
-                            image: record.image.clone(),
-                            registry: id.into(),
-                            at: what.withdraws(success.finished_at, *at),
-                            origin: Origin::Notification,
-                            what: What::Withdrawn {
-                                digest: Some(success.digest.clone()),
-                            },
-                        });
-                    }
-                }
-            }
+            let found = page.items.into_iter();
+            events.extend(found.filter_map(|record| withdrawn(record, name, &Deleted::Repository, at)));
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => break,
+                None => return Ok(events),
             }
         }
-        let withdrawn = found.iter().filter(|found| **found > 0).count();
-        batch.count(Outcome::Withdrawn, withdrawn);
-        batch.count(Outcome::Irrelevant, found.len() - withdrawn);
-        Ok(())
     }
 
     async fn keep(&self, events: Vec<Event>) -> Result<(), Refused> {
@@ -404,14 +401,19 @@ impl Batch {
         self.count(Outcome::Recorded, 1);
     }
 
-    fn withdraw(&mut self, found: Option<Event>) {
-        match found {
-            Some(event) => {
-                self.events.push(event);
-                self.count(Outcome::Withdrawn, 1);
-            }
-            None => self.count(Outcome::Irrelevant, 1),
-        }
+    /// One delete, and what it withdraws.
+    fn withdraw(&mut self, found: impl IntoIterator<Item = Event>) {
+        let before = self.events.len();
+        self.events.extend(found);
+        let is_of_something = self.events.len() > before;
+        self.count(
+            if is_of_something {
+                Outcome::Withdrawn
+            } else {
+                Outcome::Irrelevant
+            },
+            1,
+        );
     }
 
     /// That something was deleted since it was pushed here: the push counts first, for what was there before is not there either.
@@ -479,6 +481,26 @@ impl Refused {
             error => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// That a record's target was deleted with what its repository had; none where it is of something else, or of later.
+fn withdrawn(record: Record, name: &str, deleted: &Deleted, at: Timestamp) -> Option<Event> {
+    let success = record.last_success?;
+    let is_it = match deleted {
+        Deleted::Digest(digest) => *digest == success.digest,
+        Deleted::Repository => true,
+        Deleted::Tag(_) => false,
+    };
+    let is_there = success.finished_at <= at && success.reference()?.canonical_name().to_string() == name;
+    (is_it && is_there).then(|| Event {
+        image: record.image,
+        registry: record.registry,
+        at: deleted.withdraws(success.finished_at, at),
+        origin: Origin::Notification,
+        what: What::Withdrawn {
+            digest: Some(success.digest),
+        },
+    })
 }
 
 /// What is locked is changed in one step: whoever panicked has left nothing half done.

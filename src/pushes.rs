@@ -9,6 +9,7 @@ mod image;
 mod index;
 pub mod notification;
 mod object;
+pub mod outdated;
 mod record;
 pub mod verification;
 

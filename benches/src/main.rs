@@ -21,7 +21,7 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --pushes | --latency | --soak] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --latency | --soak | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --pushes        the index of pushes alone
@@ -30,6 +30,7 @@ usage: waypost-benches [--core | --pushes | --latency | --soak] [--quick] [--rou
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
+  --objects       memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
   --waypost PATH  this binary instead of one built now from this checkout; with --soak a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
@@ -41,6 +42,7 @@ struct Options {
     pushes: bool,
     latency: bool,
     soak: bool,
+    objects: bool,
     rounds: usize,
     seconds: f64,
     waypost: Option<PathBuf>,
@@ -73,6 +75,9 @@ async fn main() -> Result<()> {
     if options.latency {
         return latency(&waypost, options.rounds);
     }
+    if options.objects {
+        return objects(&waypost, options.rounds);
+    }
     let bench = Bench::prepare(waypost.clone(), &reviews)?;
     let mut rows = Rows::new();
     for round in 1..=options.rounds {
@@ -93,6 +98,16 @@ fn latency(waypost: &Path, rounds: usize) -> Result<()> {
     let mut command = Command::new(sibling("latency")?);
     command.arg(waypost).args([rounds.to_string(), pods.to_string()]);
     on_a_node("the creation of a Pod", &command)
+}
+
+/// What push records cost a replica, on a cluster of its own.
+fn objects(waypost: &Path, rounds: usize) -> Result<()> {
+    let (count, seconds) = if rounds > 1 { (20_000, 60) } else { (200, 1) };
+    let mut run = Command::new(cluster());
+    run.args(["run", "--size=control-plane", "--"]).arg(sibling("objects")?);
+    run.arg(waypost).args([count.to_string(), seconds.to_string()]);
+    ensure!(run.status()?.success(), "{} failed", cluster().display());
+    Ok(())
 }
 
 /// Whether anybody notices what happens to Waypost, installed on a cluster of its own. Whatever takes the Internet is done before.
@@ -142,6 +157,7 @@ impl Options {
             pushes: false,
             latency: false,
             soak: false,
+            objects: false,
             rounds: 5,
             seconds: 2.0,
             waypost: None,
@@ -154,6 +170,7 @@ impl Options {
                 "--pushes" => options.pushes = true,
                 "--latency" => options.latency = true,
                 "--soak" => options.soak = true,
+                "--objects" => options.objects = true,
                 "--quick" => (options.rounds, options.seconds) = (1, 0.3),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,

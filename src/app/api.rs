@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::ports::cannot_listen;
+use super::{ports::cannot_listen, told::Told};
 use crate::{
     authorization::Authorizer,
     http::{
         api::{self, ApiState, Limits, Need, Observer, Usage},
         server::{self, Server, TlsConfigs},
     },
-    metrics::RegistryMetrics,
+    metrics::{PushMetrics, RegistryMetrics},
     notifications::{Notifications, Outcome},
     policy::PolicySet,
     pushes::Index,
@@ -28,6 +28,8 @@ pub(super) struct Rest {
     pub(super) served: Observer,
     /// Counts notifications.
     pub(super) metrics: RegistryMetrics,
+    /// Counts pushes.
+    pub(super) pushes: PushMetrics,
 }
 
 impl Rest {
@@ -39,7 +41,9 @@ impl Rest {
             policies,
             served,
             metrics,
+            pushes,
         } = self;
+        let store: Arc<dyn Store> = Arc::new(Told { store, metrics: pushes });
         let told = move |id: &str, outcome: Outcome, count: usize| metrics.notified(id, outcome.as_str(), count);
         let notifications = Notifications::new(store.clone(), Arc::new(told))
             .map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;

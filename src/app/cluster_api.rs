@@ -74,6 +74,7 @@ impl ClusterApi<'_> {
                 })
             },
             metrics: metrics.common().registries(),
+            pushes: metrics.common().pushes(),
             served: Arc::new(move |served: Served| {
                 metrics.common().api_request(served.route, served.method, served.status)
             }),

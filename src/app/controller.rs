@@ -182,7 +182,10 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     probe,
                     verify,
                     metrics: metrics.common().registries(),
+                    pushes: metrics.common().pushes(),
                     verifications: metrics.common().verifications(),
+                    pods: Some(access.clone()),
+                    outdated: metrics.common().outdated(),
                     pull_secrets: Some(PullSecrets {
                         access: access.clone(),
                         name: pull.secret.clone(),

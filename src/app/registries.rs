@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{Current, if_any, probes::Down};
 use crate::{
+    document::Problem,
     registry::{ConditionKind, Registry, Status},
     snapshot::{Registered, Registries},
     store::{self, Stored},
@@ -43,23 +44,34 @@ pub(super) async fn keep(
     }
 }
 
+/// Those that can be used, whether they are up or not.
+pub(super) fn known(stored: &[Stored]) -> Registries {
+    let known = stored.iter().filter_map(|stored| registered(stored, true).ok());
+    Registries::new(known.collect())
+}
+
+fn registered(stored: &Stored, available: bool) -> Result<Registered, Vec<Problem>> {
+    let registry = Registry::parse(&stored.id, &stored.spec)?;
+    Ok(Registered {
+        id: registry.id,
+        address: registry.address,
+        namespaces: registry.namespaces,
+        has_pull_credential: stored.pull.is_some(),
+        available,
+    })
+}
+
 /// As decisions see them. `unusable` are those that were told to be.
 fn snapshot(stored: &[Stored], down: Option<&BTreeSet<String>>, unusable: &mut HashSet<String>) -> Registries {
-    let usable = stored
-        .iter()
-        .filter_map(|stored| match Registry::parse(&stored.id, &stored.spec) {
+    let usable = stored.iter().filter_map(|stored| {
+        let available = match down {
+            Some(down) => !down.contains(&stored.id),
+            None => is_up(stored),
+        };
+        match registered(stored, available) {
             Ok(registry) => {
                 unusable.remove(&stored.id);
-                Some(Registered {
-                    id: registry.id,
-                    address: registry.address,
-                    namespaces: registry.namespaces,
-                    has_pull_credential: stored.pull.is_some(),
-                    available: match down {
-                        Some(down) => !down.contains(&stored.id),
-                        None => is_up(stored),
-                    },
-                })
+                Some(registry)
             }
             Err(problems) => {
                 if unusable.insert(stored.id.clone()) {
@@ -74,7 +86,8 @@ fn snapshot(stored: &[Stored], down: Option<&BTreeSet<String>>, unusable: &mut H
                 }
                 None
             }
-        });
+        }
+    });
     Registries::new(usable.collect())
 }
 

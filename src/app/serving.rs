@@ -188,7 +188,10 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             probe,
             verify,
             metrics: metrics.common().registries(),
+            pushes: metrics.common().pushes(),
             verifications: metrics.common().verifications(),
+            pods: cluster.clone(),
+            outdated: metrics.common().outdated(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
@@ -233,6 +236,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                     Arc::new(move || Some(current.load().policies.clone()))
                 },
                 metrics: metrics.common().registries(),
+                pushes: metrics.common().pushes(),
                 served: {
                     let metrics = metrics.clone();
                     Arc::new(move |served: Served| {

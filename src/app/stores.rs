@@ -18,6 +18,7 @@ use crate::{
     cluster::{
         Access,
         authorization::Reviews,
+        pods,
         registries::{Event, Kubernetes, PATIENCE},
     },
     http::health::Check,
@@ -146,14 +147,22 @@ pub(super) async fn of_the_cluster(access: &Access, namespace: &str, secrets: bo
     let mut told = None;
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let access = access.clone();
+        let asked = access.clone();
         let connect = Box::new(move || {
-            let access = access.clone();
+            let access = asked.clone();
             async move { access.client().await }.boxed()
         });
         match Kubernetes::open(connect, namespace.to_owned(), secrets).await {
             // Whoever follows them says when all is well: by then they are where they are needed.
-            Ok(store) => return Arc::new(store),
+            Ok(store) => {
+                let asked = access.clone();
+                // Looked at by whoever writes, when there is no room.
+                let in_use = move || {
+                    let access = asked.clone();
+                    async move { pods::images(&access.client().await?).await }.boxed()
+                };
+                return Arc::new(store.with_images_in_use(Box::new(in_use)));
+            }
             Err(error) => {
                 let why = error.to_string();
                 check.failing(format!("they have not been listed yet: {why}"));

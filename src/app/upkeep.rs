@@ -4,9 +4,16 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{if_any, probes::Probes, pull_secrets::PullSecrets, verify::Verifier};
+use super::{
+    if_any,
+    probes::Probes,
+    pull_secrets::PullSecrets,
+    pushes,
+    verify::{Verifier, pods},
+};
 use crate::{
-    metrics::{RegistryMetrics, VerificationMetrics},
+    cluster::Access,
+    metrics::{OutdatedMetrics, PushMetrics, RegistryMetrics, VerificationMetrics},
     oci,
     store::Store,
 };
@@ -23,8 +30,14 @@ pub(super) struct Upkeep {
     pub(super) verify: Duration,
     /// What is counted of them.
     pub(super) metrics: RegistryMetrics,
+    /// What is counted of pushes.
+    pub(super) pushes: PushMetrics,
     /// What is counted of the targets.
     pub(super) verifications: VerificationMetrics,
+    /// The cluster whose Pods use images, where there is one.
+    pub(super) pods: Option<Access>,
+    /// How many of them run something else than what was pushed last.
+    pub(super) outdated: OutdatedMetrics,
     /// The pull secrets of the cluster, where there is one.
     pub(super) pull_secrets: Option<PullSecrets>,
 }
@@ -42,7 +55,7 @@ impl Upkeep {
 
     /// Does it, for as long as it is not dropped.
     pub(super) async fn keep(&self, probes: Probes) -> Infallible {
-        let (_used, used) = watch::channel(Default::default());
+        let (use_is, used) = watch::channel(Default::default());
         let verifier = Verifier::new(
             self.store.clone(),
             self.client.clone(),
@@ -51,9 +64,13 @@ impl Upkeep {
             probes.down(),
             used,
         );
+        let access = self.pods.as_ref().filter(|_| !self.verify.is_zero());
+        let looking = access.map(|access| pods::look(access, &*self.store, self.verify, &use_is, &self.outdated));
         tokio::select! {
             never = probes.run() => never,
             never = verifier.run() => never,
+            never = if_any(looking) => never,
+            never = pushes::count(&*self.store, self.pushes.clone()) => never,
             never = if_any(self.pull_secrets.as_ref().map(PullSecrets::keep)) => never,
         }
     }

@@ -6,6 +6,7 @@
 mod asker;
 mod lane;
 mod news;
+pub(super) mod pods;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

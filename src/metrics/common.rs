@@ -2,7 +2,9 @@
 
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::{PullSecretMetrics, RegistryMetrics, VerificationMetrics, process::Process, register};
+use super::{
+    OutdatedMetrics, PullSecretMetrics, PushMetrics, RegistryMetrics, VerificationMetrics, process::Process, register,
+};
 
 /// The part that the metrics of all kinds of process have in common, with the registry that all of theirs are in.
 pub struct Common {
@@ -10,6 +12,8 @@ pub struct Common {
     api_requests: IntCounterVec,
     registries: RegistryMetrics,
     verifications: VerificationMetrics,
+    outdated: OutdatedMetrics,
+    pushes: PushMetrics,
     process: Process,
 }
 
@@ -25,6 +29,8 @@ impl Common {
             api_requests: register(&registry, IntCounterVec::new(requests, &labels)),
             registries: RegistryMetrics::register(&registry),
             verifications: VerificationMetrics::register(&registry),
+            outdated: OutdatedMetrics::register(&registry),
+            pushes: PushMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -46,9 +52,19 @@ impl Common {
         self.registries.clone()
     }
 
+    /// Those of pushes.
+    pub fn pushes(&self) -> PushMetrics {
+        self.pushes.clone()
+    }
+
     /// Those of the questions whether what was pushed is there.
     pub fn verifications(&self) -> VerificationMetrics {
         self.verifications.clone()
+    }
+
+    /// That of Pods that run something else than what was pushed last.
+    pub fn outdated(&self) -> OutdatedMetrics {
+        self.outdated.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

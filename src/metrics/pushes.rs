@@ -1,13 +1,29 @@
 //! What is known of pushes.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use std::collections::BTreeMap;
+
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::register;
+use crate::pushes::State;
+
+/// What is told of pushes, and how many there are. Clones share it. The label `registry` is a registry's id, which an admin gave it.
+#[derive(Clone)]
+pub struct PushMetrics {
+    told: IntCounterVec,
+    records: IntGaugeVec,
+}
 
 /// What became of the questions whether targets are there. Clones share it. The label is a registry's id, which an admin gave it.
 #[derive(Clone)]
 pub struct VerificationMetrics {
     verifications: IntCounterVec,
+}
+
+/// How many Pods run something else than the latest push. Clones share it.
+#[derive(Clone)]
+pub struct OutdatedMetrics {
+    pods: IntGaugeVec,
 }
 
 /// What was found of a target.
@@ -25,6 +41,43 @@ pub enum Verification {
     Limited,
     /// It cannot be told.
     Failed,
+}
+
+impl PushMetrics {
+    pub(super) fn register(registry: &Registry) -> Self {
+        let told = Opts::new(
+            "waypost_pushes_total",
+            "Pushes that somebody told of, by REST or as a registry, by their state. What is told twice counts twice.",
+        );
+        let records = Opts::new(
+            "waypost_push_records",
+            "Images that are in a registry, as far as push records say.",
+        );
+        Self {
+            told: register(registry, IntCounterVec::new(told, &["registry", "state"])),
+            records: register(registry, IntGaugeVec::new(records, &["registry"])),
+        }
+    }
+
+    /// Somebody has told of a push.
+    pub fn told(&self, id: &str, state: State) {
+        self.told.with_label_values(&[id, state.as_str()]).inc();
+    }
+
+    /// So many images are in a registry.
+    pub fn set_records(&self, id: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.records.with_label_values(&[id]).set(count);
+    }
+
+    /// The registry is no longer there.
+    pub fn remove(&self, id: &str) {
+        // Those that were never counted are gone as well.
+        let _ = self.records.remove_label_values(&[id]);
+        for state in State::ALL {
+            let _ = self.told.remove_label_values(&[id, state.as_str()]);
+        }
+    }
 }
 
 impl VerificationMetrics {
@@ -49,6 +102,34 @@ impl VerificationMetrics {
             // One that was never counted is gone as well.
             let _ = self.verifications.remove_label_values(&[id, what.as_str()]);
         }
+    }
+}
+
+impl OutdatedMetrics {
+    /// Once for each registry.
+    pub(super) fn register(registry: &Registry) -> Self {
+        let pods = Opts::new(
+            "waypost_outdated_pods",
+            "Running Pods with a container whose image is not its latest push, by the registry of that push.",
+        );
+        Self {
+            pods: register(registry, IntGaugeVec::new(pods, &["registry"])),
+        }
+    }
+
+    /// So many there are by registry, of these registries; others have none.
+    pub fn set(&self, registries: &[&str], pods: &BTreeMap<Box<str>, usize>) {
+        self.pods.reset();
+        for id in registries {
+            let count = pods.get(*id).copied().unwrap_or(0);
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.pods.with_label_values(&[id]).set(count);
+        }
+    }
+
+    /// Nobody counts any more.
+    pub fn clear(&self) {
+        self.pods.reset();
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_README=1 cargo test readme` writes the tables, and what the commands of the sessions print.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use waypost::admission::ReviewOutcome;
 use waypost::config::raw::Raw;
 use waypost::decide::Outcome;
-use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics};
+use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics, Verification};
 use waypost::review::Operation;
 
 use crate::support::program::{BINARY, Directory, finish};
@@ -105,6 +106,9 @@ fn the_metrics_are_all_there() {
         outcome: "",
     });
     metrics.common().registries().set_up("", true);
+    metrics.common().registries().notified("", "", 1);
+    metrics.common().verifications().found("", Verification::Present);
+    metrics.common().outdated().set(&[""], &BTreeMap::new());
     metrics.common().api_request("", "", 200);
     metrics.common().pull_secrets();
     let text = metrics.common().render().unwrap() + &ControllerMetrics::new().common().render().unwrap();

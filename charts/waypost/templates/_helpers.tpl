@@ -82,6 +82,8 @@ policies:
   presets: {{ .Values.presets | toJson }}
 pushes:
   route: {{ .Values.pushes.route }}
+  pin: {{ .Values.pushes.pin }}
+  verify: {{ .Values.pushes.verify }}
 pull:
   policy: {{ .Values.inject.pullPolicy }}
   secret: {{ .Values.pull.secret }}

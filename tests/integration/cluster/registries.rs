@@ -1,6 +1,7 @@
 //! Registries in a real Kubernetes API: objects, Secrets, and what becomes of them.
 
 mod objects;
+mod outdated;
 mod pushes;
 
 use std::path::Path;

@@ -27,7 +27,7 @@ impl Distribution {
         Self::run(cluster, dir, port, &auth.unwrap_or_default(), None)
     }
 
-    /// Tells of what happens: `notifications` is that part of its configuration. It trusts the authority of a file, and no other.
+    /// Tells of what happens: `notifications` is that part of its configuration. It trusts the authority of a file, too.
     pub(crate) fn start_telling(
         cluster: &Cluster,
         dir: &Path,
@@ -49,7 +49,11 @@ impl Distribution {
         let mut command = cluster.tool("registry");
         command.arg("serve").arg(&config).env("OTEL_TRACES_EXPORTER", "none");
         if let Some(authority) = authority {
-            command.env("SSL_CERT_FILE", authority);
+            // As docs/notifications.md has it.
+            let authorities = dir.join("authorities");
+            fs::create_dir_all(&authorities).unwrap();
+            fs::copy(authority, authorities.join("waypost-ca.crt")).unwrap();
+            command.env("SSL_CERT_DIR", authorities);
         }
         let child = command
             .stdin(Stdio::null())

@@ -35,6 +35,10 @@ async fn each_example_is_what_it_is_an_example_of() {
         // All of them are of one image.
         assert_eq!(reply.json()["id"], openapi::pushes::answer_example()["id"], "{name}");
     }
+    valid("Push", &openapi::pushes::answer_example());
+    let listed = api.admin("GET", "/v1/pushes", Value::Null).await.json();
+    valid("PushList", &listed);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     let body = json!({"name": "corp", "registry_url": "r.io", "notification_token": "hunter2-hunter2-hunter2"});
     api.admin("PUT", "/v1/registries/corp", body).await.is(200);
     for (name, example) in openapi::notify::request_examples().as_object().unwrap() {
@@ -44,10 +48,6 @@ async fn each_example_is_what_it_is_an_example_of() {
         assert_eq!(reply.json(), json!({"recorded": 1, "ignored": 0}), "{name}");
         valid("Notified", &reply.json());
     }
-    valid("Push", &openapi::pushes::answer_example());
-    let listed = api.admin("GET", "/v1/pushes", Value::Null).await.json();
-    valid("PushList", &listed);
-    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     valid("Registry", &openapi::answer_example());
     valid(
         "RegistryList",

@@ -138,16 +138,16 @@ fn what_makes_room_goes_by_the_commit_that_needs_it() {
 
 /// Of one of many images.
 fn pushed(random: &mut Random) -> Event {
-    let digest = format!("sha256:{:064x}", random.next());
+    let (tag, digest) = (random.below(1_000), format!("sha256:{:064x}", random.next()));
     Event {
-        image: Image::parse(&format!("org/app:{}", random.below(1_000))).unwrap(),
+        image: Image::parse(&format!("org/app:{tag}")).unwrap(),
         registry: format!("r{}", random.below(2)).into(),
         at: Timestamp::from_second(1_700_000_000 + random.below(100_000) as i64).unwrap(),
         origin: Origin::Report,
         what: match random.below(4) {
             0 => What::Begun,
             _ => What::Succeeded {
-                target: "r.io/app".into(),
+                target: format!("r.io/app:{tag}").into(),
                 digest: digest.into(),
             },
         },

@@ -34,7 +34,10 @@ fn a_full_disk_fails_the_change_and_nothing_else() {
                 false => Plan::Errors(random.below(100) as u64, kind, long as u64),
             });
             while disk.failed() == 0 || !(disk.is_well() || no_room && disk.failed() >= 4) {
-                let step = Step::random(&mut random);
+                let step = match no_room && random.one_in(2) {
+                    true => Step::large(&mut random),
+                    false => Step::random(&mut random),
+                };
                 let mut in_flight = None;
                 match model.make(&store, &step).await {
                     Ok(()) => {}

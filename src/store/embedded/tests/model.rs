@@ -56,6 +56,13 @@ impl Step {
         }
     }
 
+    /// Another registry, of some pages: soon there is no room for more.
+    pub(super) fn large(random: &mut Random) -> Self {
+        let mut draft = draft(random);
+        draft.spec.ca_bundle = Some("c".repeat(20_000));
+        Self::Create(format!("l{}", random.next()), draft)
+    }
+
     fn what(&self) -> String {
         let kind = match self {
             Self::Create(..) => "create",
@@ -110,10 +117,8 @@ impl Model {
 
     fn is_indexed(&self, store: &Embedded) -> bool {
         let index = store.index().borrow().clone();
-        let mut pushed = self
-            .pushes
-            .values()
-            .filter_map(|record| Some((record, record.last_success.as_ref()?)));
+        let pushed = self.pushes.values();
+        let mut pushed = pushed.filter_map(|record| Some((record, record.last_success.as_ref()?)));
         let count = pushed.clone().count();
         index.len() == count
             && pushed.all(|(record, success)| {
@@ -287,6 +292,7 @@ fn unnumbered(record: &Record) -> Record {
 /// Of long ago: none is of a moment that is yet to come.
 fn event(registry: &str, random: &mut Random) -> Event {
     let digest = |random: &mut Random| -> Box<str> { format!("sha256:{:064x}", random.below(3)).into() };
+    let tag = random.below(6);
     let what = match random.below(8) {
         0 => What::Begun,
         1 => What::Failed {
@@ -302,12 +308,12 @@ fn event(registry: &str, random: &mut Random) -> Event {
             children: (0..random.below(100)).map(|_| digest(random)).collect(),
         },
         _ => What::Succeeded {
-            target: format!("r{}.io/app", random.below(3)).into(),
+            target: format!("r{}.io/app:{tag}", random.below(3)).into(),
             digest: digest(random),
         },
     };
     Event {
-        image: Image::parse(&format!("org/app:{}", random.below(6))).unwrap(),
+        image: Image::parse(&format!("org/app:{tag}")).unwrap(),
         registry: registry.into(),
         at: Timestamp::from_second(1_700_000_000 + random.below(100_000) as i64).unwrap(),
         origin: [Origin::Report, Origin::Notification][random.below(2)],

@@ -65,8 +65,8 @@ fn a_store_of_the_first_schema_is_brought_up_to_this_one() {
             at: Timestamp::UNIX_EPOCH,
             origin: Origin::Report,
             what: What::Succeeded {
-                target: "r.io/team/app".into(),
-                digest: "sha256:1".into(),
+                target: format!("r.io/team/app:{opened}").into(),
+                digest: format!("sha256:{:064x}", 1).into(),
             },
         };
         assert_eq!(store.index().borrow().len(), opened);

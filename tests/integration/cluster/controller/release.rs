@@ -111,6 +111,7 @@ impl<'a> Release<'a> {
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [self.pull_secret()],
              "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
