@@ -226,6 +226,15 @@ impl Notifications {
             }
             self.tell(id, outcome, count);
         }
+        if taken.recorded > 0 {
+            let Taken { recorded, ignored } = taken;
+            tracing::info!(
+                registry = id,
+                recorded,
+                ignored,
+                "the registry {id} has told of {recorded} pushes and deletes"
+            );
+        }
         Ok(taken)
     }
 
@@ -290,8 +299,9 @@ impl Notifications {
         if !is_pushed {
             let id = PushId::new(&registry.id, image.key());
             let record = self.store.push(&id).await.map_err(Refused::of)?;
-            // There is nothing to withdraw; what comes late is compared with what was deleted.
-            if record.is_none_or(|record| record.last_success.is_none()) {
+            // No record is made of a delete; what comes late is compared with what was deleted. Where there is one, it remembers the last.
+            let is_known = |record: Record| record.last_success.is_none() && record.withdrawn_at >= Some(at);
+            if record.is_none_or(is_known) {
                 return Ok(None);
             }
         }

@@ -11,7 +11,7 @@ use crate::crds;
 /// Print the CustomResourceDefinitions that make Waypost's objects known to a cluster.
 ///
 /// With them, policies and registries can be objects: `kubectl apply` takes what a file of policies has, `kubectl get policies`
-/// says whether each decides, `kubectl get registries` whether each answers, and `kubectl explain registry.spec` what may be
+/// says whether each decides, `kubectl get registries` whether each answers, `kubectl get pushes` what was pushed where, and `kubectl explain registry.spec` what may be
 /// written. The chart brings them by itself (`crds.install`); this command is for clusters with another way of installing
 /// things. They stay until somebody deletes them, and everybody's objects go with them.
 #[derive(Clone, Copy, Debug, clap::Args)]

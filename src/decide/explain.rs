@@ -213,7 +213,7 @@ fn pushes(led: &Attempt<'_>, image: &Reference<'_>) -> Vec<Pushed> {
 
 fn why_not(led: &Attempt<'_>) -> Option<&'static str> {
     match led.routed {
-        Routed::NoPush => Some("no push of this image is recorded"),
+        Routed::NoPush => Some("no push of this image is known here"),
         Routed::Endless => Some("pushes of this image lead on and on"),
         Routed::NotAdmitted => Some("the namespace may not pull from the registry that it was last pushed to"),
         Routed::Own => Some("the image is where it was last pushed to"),

@@ -46,6 +46,7 @@ fn pushed_in_turn(snapshot: &Snapshot, image: &Reference<'_>) -> SmallVec<[Strin
         return all;
     }
     all.extend(pushed(snapshot, image));
+    all.truncate(MOST_SOURCES);
     let mut next = 0;
     while next < all.len() && all.len() < MOST_SOURCES {
         let further = Reference::parse(&all[next]).map(|image| pushed(snapshot, &image));

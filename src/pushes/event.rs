@@ -1,6 +1,6 @@
 //! What happens to pushes, and what becomes of a record by it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Attempt, Image, Record, State, Success};
 
@@ -98,7 +98,7 @@ impl Record {
         let number = match &self.last_attempt {
             Some(last) if last.moment() > at => return,
             // Told twice.
-            Some(last) if last.state == State::Running && last.started_at == at => return,
+            Some(last) if last.started_at == at => return,
             Some(last) => last.attempt.saturating_add(1),
             None => 1,
         };
@@ -118,9 +118,17 @@ impl Record {
         let last = self.last_attempt.as_ref();
         let open = last.filter(|last| !last.state.is_final());
         // The registry does not know whose push it was: who began one says how it ended.
-        if last.is_some_and(|last| last.moment() > at) || open.is_some() && origin == Origin::Notification {
+        let is_anothers =
+            |open: &Attempt| origin == Origin::Notification && at.duration_since(open.started_at) < ABANDONED;
+        // Whoever reports may have a clock that is behind: by that much, it is the end of what he said that he began.
+        let moment = last.map(|last| match open {
+            Some(open) if origin == Origin::Report => open.started_at.saturating_sub(CLOCKS).unwrap_or(open.started_at),
+            _ => last.moment(),
+        });
+        if moment.is_some_and(|moment| moment > at) || open.is_some_and(is_anothers) {
             return;
         }
+        let at = open.map_or(at, |open| at.max(open.started_at));
         let told = |last: &&Attempt| last.state == state && last.error == error && last.finished_at == Some(at);
         if last.is_some_and(|last| told(&last)) {
             return;
@@ -185,3 +193,9 @@ impl Record {
         self.withdrawn_at = self.withdrawn_at.max(Some(at));
     }
 }
+
+/// By how much the clock of somebody who reports may be behind.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
+
+/// After that nobody says any more how a push ended that somebody began.
+const ABANDONED: SignedDuration = SignedDuration::from_hours(24);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    reference::{ParseError, Reference},
+    reference::{DEFAULT_REGISTRY, ParseError, Reference},
     registry::id_problem,
 };
 
@@ -29,9 +29,7 @@ impl Image {
     pub fn of(reference: &Reference<'_>) -> Self {
         let mut text = String::with_capacity(reference.input().len() + "docker.io/library/:latest".len());
         write(reference, |part| text.push_str(part));
-        // A host is the same in any letter case, and nothing else in a name has upper-case letters.
-        let host = reference.registry().len();
-        if let Some(host) = text.get_mut(..host) {
+        if let Some(host) = text.get_mut(..lowered(reference)) {
             host.make_ascii_lowercase();
         }
         Self(text.into())
@@ -89,7 +87,7 @@ impl Key {
 /// Hashes the parts of a name, of which the first is the host.
 struct Hasher {
     hasher: Sha256,
-    /// How many bytes of the host are to come.
+    /// How many bytes are to come that are written in lower case.
     host: usize,
 }
 
@@ -97,7 +95,7 @@ impl Hasher {
     fn new(reference: &Reference<'_>) -> Self {
         Self {
             hasher: Sha256::new(),
-            host: reference.registry().len(),
+            host: lowered(reference),
         }
     }
 
@@ -116,6 +114,21 @@ impl Hasher {
 
     fn finish(self) -> Key {
         Key::first(&self.hasher.finalize())
+    }
+}
+
+/// How many bytes of a name are written in lower case: those of its host, which is the same in any letter case. None where another image
+/// would come of it: `HOST/app` is of a host, and `host/app`, without a dot or a port, of Docker Hub; `docker.io/app` is `library/app` there,
+/// and `index.docker.io` is another name of it, which is so to a node in lower case alone.
+pub(super) fn lowered(reference: &Reference<'_>) -> usize {
+    let host = reference.registry();
+    let is = |name: &str| host.eq_ignore_ascii_case(name);
+    let is_host = host.contains(['.', ':']) || is("localhost");
+    let in_library = is(DEFAULT_REGISTRY) && reference.repository().namespace().is_none();
+    if is_host && !in_library && !is("index.docker.io") {
+        host.len()
+    } else {
+        0
     }
 }
 

@@ -18,7 +18,7 @@ use self::{
     texts::Texts,
     update::Update,
 };
-use super::{Image, Key, Success};
+use super::{Image, Key, Success, image::lowered};
 use crate::reference::Reference;
 
 /// The pushes that went well, of all images: immutable, and cloned for the price of a counter.
@@ -125,6 +125,9 @@ impl Index {
         if let Some(forms) = all.by_host.get(&*lower) {
             let name = form::name(target);
             for number in forms {
+                if sources.len() >= MOST_SOURCES {
+                    break;
+                }
                 let form = Form::read(all.forms.text(usize::from(*number)));
                 let Some(image) = form.source(&name, target.suffix()) else {
                     continue;
@@ -324,7 +327,7 @@ fn sha256_text(digest: &[u8; 32]) -> String {
 
 fn host<'r>(image: &Reference<'r>) -> Cow<'r, str> {
     let host = image.registry();
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if lowered(image) > 0 && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return host.to_ascii_lowercase().into();
     }
     host.into()
@@ -332,6 +335,9 @@ fn host<'r>(image: &Reference<'r>) -> Cow<'r, str> {
 
 /// So many pushes of a digest are looked at, the latest: more than there are registries, unless somebody gives one image very many tags.
 pub const MOST_OF_A_DIGEST: usize = 64;
+
+/// So many images are looked for that were pushed into one, whichever these are: somebody pushed them there on purpose.
+const MOST_SOURCES: usize = 32;
 
 /// The form of an image in its own right.
 const OWN: u16 = u16::MAX;

@@ -15,6 +15,7 @@ use waypost::admission::ReviewOutcome;
 use waypost::config::raw::Raw;
 use waypost::decide::Outcome;
 use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics, Verification};
+use waypost::pushes::State;
 use waypost::review::Operation;
 
 use crate::support::program::{BINARY, Directory, finish};
@@ -108,6 +109,8 @@ fn the_metrics_are_all_there() {
     metrics.common().registries().set_up("", true);
     metrics.common().registries().notified("", "", 1);
     metrics.common().verifications().found("", Verification::Present);
+    metrics.common().pushes().told("", State::Running);
+    metrics.common().pushes().set_records("", 1);
     metrics.common().outdated().set(&[""], &BTreeMap::new());
     metrics.common().api_request("", "", 200);
     metrics.common().pull_secrets();

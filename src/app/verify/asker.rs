@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -144,7 +144,7 @@ impl Asker {
             None => match self.once_more(&target, login).await? {
                 Some(there) => there,
                 None => {
-                    self.withdraw(&record, at).await?;
+                    self.withdraw(&record, success, at).await?;
                     return Ok(Found::Gone {
                         target: success.target.clone(),
                         image: record.image,
@@ -205,7 +205,7 @@ impl Asker {
         self.head(target, login).await
     }
 
-    async fn withdraw(&self, record: &Record, at: Timestamp) -> Result<(), Refused> {
+    async fn withdraw(&self, record: &Record, success: &Success, at: Timestamp) -> Result<(), Refused> {
         if self.is_down() {
             return Err(Refused {
                 trouble: Trouble::Failed,
@@ -213,8 +213,11 @@ impl Asker {
                 message: "it is down".to_owned(),
             });
         }
-        // By the moment at which it was asked first: whatever was pushed since stays.
-        self.tell(record, at, What::Withdrawn { digest: None }).await
+        // What was looked for, and not what was pushed since by a clock that is behind this one.
+        let after = success.finished_at.checked_add(SignedDuration::from_nanos(1));
+        let at = after.map_or(at, |after| after.min(at));
+        let digest = Some(success.digest.clone());
+        self.tell(record, at, What::Withdrawn { digest }).await
     }
 
     /// Looks what is in it, and tells the store. Whether it says anything.

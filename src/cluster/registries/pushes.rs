@@ -13,12 +13,13 @@ mod object;
 mod room;
 mod writing;
 
-use std::{convert::Infallible, sync::Mutex};
+use std::{collections::BTreeSet, convert::Infallible, sync::Mutex};
 
 use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::{self, StreamExt},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client, core::DynamicObject};
 use tokio::sync::watch;
 
@@ -92,12 +93,18 @@ impl Kubernetes {
 
     /// What was found before anything was followed. Objects of registries that are none of those that there were afterwards are of
     /// registries that are gone.
-    pub(super) fn begin_pushes(&self, mut seen: Vec<Seen>) {
-        seen.retain(|seen| {
+    pub(super) fn begin_pushes(&self, seen: Vec<Seen>) {
+        let gone: BTreeSet<String> = {
             let known = lock(&self.known);
-            let owner = known.object(seen.registry()).map(|object| &*object.uid);
-            seen.owner().is_none_or(|uid| owner == Some(uid))
-        });
+            let strange = |seen: &Seen| {
+                let uid = seen.owner()?;
+                let owner = known.object(seen.registry()).map(|object| &*object.uid);
+                (owner != Some(uid)).then(|| uid.to_owned())
+            };
+            seen.iter().filter_map(strange).collect()
+        };
+        // For good: they are listed again when they are followed.
+        self.pushes.bury(gone.iter().map(String::as_str));
         self.pushes.change(|known, changes| known.list(seen, changes));
     }
 
@@ -144,13 +151,12 @@ impl Kubernetes {
 
     /// The record that is in an object; none where there is no registry any more that it was of.
     async fn push_record(&self, object: &Object) -> Result<Option<Record>, StoreError> {
-        if let Some(uid) = &object.owner
-            && self
-                .owner(object.registry())
-                .await?
-                .is_none_or(|owner| owner.uid != *uid)
-        {
-            return Ok(None);
+        if let Some(uid) = &object.owner {
+            let is_it = |owner: Option<OwnerReference>| owner.is_some_and(|owner| owner.uid == *uid);
+            // What is known of the registry may be of before.
+            if !is_it(self.owner(object.registry()).await?) && !is_it(self.owner_now(object.registry()).await?) {
+                return Ok(None);
+            }
         }
         object
             .record()

@@ -36,7 +36,7 @@ impl Api {
     pub(super) async fn notify(
         &self,
         id: &str,
-        format: Format,
+        format: Option<Format>,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
         body: Body,
@@ -53,6 +53,12 @@ impl Api {
                 ));
             }
         }
+        let format = format.ok_or_else(|| {
+            Problem::new(
+                Kind::NotFound,
+                "notifications have one of two formats: send them to …/notifications/distribution or …/notifications/harbor",
+            )
+        })?;
         let Some(_place) = self.notifications.enter(id).await else {
             return Err(Problem::new(
                 Kind::TooMany,

@@ -15,8 +15,8 @@ pub(super) enum Route {
     Registries,
     /// One registry, by what is written for its id.
     Registry(String),
-    /// Where a registry notifies, in a format, by what is written for its id.
-    Notifications(String, Format),
+    /// Where a registry notifies, by what is written for its id, in a format if it is one.
+    Notifications(String, Option<Format>),
     /// All pushes.
     Pushes,
     /// One push, by what is written for its id.
@@ -134,7 +134,7 @@ impl Operation {
             Self::List | Self::Create => Route::Registries.template(),
             Self::Get | Self::Replace | Self::Delete => Route::Registry(String::new()).template(),
             Self::ListPushes | Self::ReportPush => Route::Pushes.template(),
-            Self::Notify => Route::Notifications(String::new(), Format::Distribution).template(),
+            Self::Notify => Route::Notifications(String::new(), None).template(),
             Self::GetPush => Route::Push(String::new()).template(),
             Self::OpenApi => Route::OpenApi.template(),
         }
@@ -209,6 +209,7 @@ impl Operation {
         }
         if self == Self::Notify {
             return vec![
+                Kind::NotFound,
                 Kind::MalformedJson,
                 Kind::Unauthenticated,
                 Kind::BodyTimeout,
@@ -256,7 +257,8 @@ impl Operation {
 fn notifications(path: &str) -> Option<Route> {
     let (id, rest) = path.strip_prefix("registries/")?.split_once('/')?;
     let format = rest.strip_prefix("notifications/")?;
-    let format = Format::ALL.into_iter().find(|known| known.as_str() == format)?;
+    let format = segment(format)?;
+    let format = Format::ALL.into_iter().find(|known| known.as_str() == format);
     Some(Route::Notifications(segment(id)?, format))
 }
 
@@ -283,14 +285,17 @@ mod tests {
             ("/v1/registries/a/b", Route::Nowhere),
             (
                 "/v1/registries/c%6frp/notifications/harbor",
-                Route::Notifications("corp".to_owned(), Format::Harbor),
+                Route::Notifications("corp".to_owned(), Some(Format::Harbor)),
             ),
             (
                 "/v1/registries/corp/notifications/distribution",
-                Route::Notifications("corp".to_owned(), Format::Distribution),
+                Route::Notifications("corp".to_owned(), Some(Format::Distribution)),
             ),
             ("/v1/registries/corp/notifications", Route::Nowhere),
-            ("/v1/registries/corp/notifications/quay", Route::Nowhere),
+            (
+                "/v1/registries/corp/notifications/quay",
+                Route::Notifications("corp".to_owned(), None),
+            ),
             ("/v1/registries/corp/notifications/harbor/", Route::Nowhere),
             ("/v1/registries//notifications/harbor", Route::Nowhere),
             ("/v1/pushes", Route::Pushes),
@@ -312,7 +317,7 @@ mod tests {
         for route in [
             Route::Registries,
             Route::Registry("a".to_owned()),
-            Route::Notifications("a".to_owned(), Format::Harbor),
+            Route::Notifications("a".to_owned(), Some(Format::Harbor)),
             Route::Pushes,
             Route::Push("a".to_owned()),
             Route::OpenApi,

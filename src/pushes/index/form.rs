@@ -1,5 +1,6 @@
 //! How a target is made of its image: most registries put something before the name, or in the place of its registry.
 
+use super::super::image::lowered;
 use crate::reference::Reference;
 
 /// What the name of an image loses at its beginning, and what it gets instead.
@@ -74,5 +75,5 @@ fn write_name(image: &Reference<'_>, out: &mut String) {
         }
         out.push_str(segment);
     }
-    out[start..start + image.registry().len()].make_ascii_lowercase();
+    out[start..start + lowered(image)].make_ascii_lowercase();
 }

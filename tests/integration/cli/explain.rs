@@ -15,7 +15,7 @@ fn the_text_names_normal_form_rules_and_outcome() {
         "  is          quay.io/org/app:1",
         "  repository  org/app",
         "  tag         1",
-        "    · waypost/latest-push  no push of this image is recorded",
+        "    · waypost/latest-push  no push of this image is known here",
         "    ✗ mine/long  the image is none of long.io/**",
         "    ✓ mine/quay  it rewrites to registry.example.org/{registry}/{repository}",
         "  outcome     rewritten by mine/quay",

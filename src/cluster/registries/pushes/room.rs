@@ -107,7 +107,8 @@ impl Kubernetes {
         let Records { room, known, .. } = &self.pushes;
         let place = || {
             let is_room = lock(known).expect(room.most);
-            is_room.then_some(Place {
+            // Made only where there is room: one that is dropped gives back what it has.
+            is_room.then(|| Place {
                 records: &self.pushes,
                 is_taken: false,
             })
@@ -142,11 +143,13 @@ impl Kubernetes {
     async fn make_room(&self) -> Result<bool, StoreError> {
         let (mut nothing, mut pushed) = (Vec::new(), Vec::new());
         let now = Timestamp::now();
+        // As they are at this moment: what a watch that is behind takes for somebody else's is not to go first.
+        let owners: HashMap<_, _> = self.objects().await?.iter().map(uid_of).collect();
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let list = ask(RESOURCE, "list", pushes(self.client()).list(&page)).await?;
             for object in &list.items {
-                match self.candidate(object, now) {
+                match candidate(object, &owners, now) {
                     Some(candidate) if candidate.pushed.is_some() => pushed.push(candidate),
                     Some(candidate) => nothing.push(candidate),
                     None => {}
@@ -191,41 +194,6 @@ impl Kubernetes {
         Ok(is_any)
     }
 
-    /// None where it may not go.
-    fn candidate(&self, object: &DynamicObject, now: Timestamp) -> Option<Candidate> {
-        let object = Object::read(object);
-        let owner = lock(&self.known)
-            .object(object.registry())
-            .map(|owner| owner.uid.clone());
-        let is_of_another = object.owner.is_some() && object.owner != owner;
-        let record = object.record().ok().flatten().filter(|_| !is_of_another);
-        let heard_at = record.as_ref().and_then(|record| record.heard_at());
-        let heard_at = heard_at.unwrap_or(object.created_at);
-        // Somebody is at it, or is about to be.
-        let is_open = record.as_ref().is_some_and(|record| match &record.last_attempt {
-            Some(attempt) => !attempt.state.is_final(),
-            None => record.withdrawn_at.is_none(),
-        });
-        let success = record.as_ref().and_then(|record| record.last_success.as_ref());
-        if is_open && success.is_none() && now.duration_since(heard_at) < PATIENCE {
-            return None;
-        }
-        let pushed = success.and_then(|success| {
-            Some(Pushed {
-                image: object.image.as_ref().ok()?.key(),
-                order: success.order(),
-                keys: keys(success)?,
-            })
-        });
-        Some(Candidate {
-            name: object.name.into(),
-            uid: object.uid.into(),
-            version: object.version.into(),
-            heard_at,
-            pushed,
-        })
-    }
-
     /// None where nobody can say.
     async fn images_in_use(&self) -> Option<HashSet<Key>> {
         match self.pushes.room.in_use.as_ref()?().await {
@@ -245,6 +213,48 @@ impl Kubernetes {
             }
         }
     }
+}
+
+/// None where it may not go.
+fn candidate(object: &DynamicObject, owners: &HashMap<String, String>, now: Timestamp) -> Option<Candidate> {
+    let object = Object::read(object);
+    let owner = owners.get(object.registry());
+    let is_of_another = object.owner.is_some() && object.owner.as_ref() != owner;
+    let record = object.record().ok().flatten().filter(|_| !is_of_another);
+    let heard_at = record.as_ref().and_then(|record| record.heard_at());
+    let heard_at = heard_at.unwrap_or(object.created_at);
+    // Somebody is at it, or is about to be.
+    let is_open = record.as_ref().is_some_and(|record| match &record.last_attempt {
+        Some(attempt) => !attempt.state.is_final(),
+        None => record.withdrawn_at.is_none(),
+    });
+    let success = record.as_ref().and_then(|record| record.last_success.as_ref());
+    if is_open && success.is_none() && now.duration_since(heard_at) < PATIENCE {
+        return None;
+    }
+    let pushed = success.and_then(|success| {
+        Some(Pushed {
+            image: object.image.as_ref().ok()?.key(),
+            order: success.order(),
+            keys: keys(success)?,
+        })
+    });
+    Some(Candidate {
+        name: object.name.into(),
+        uid: object.uid.into(),
+        version: object.version.into(),
+        heard_at,
+        pushed,
+    })
+}
+
+/// A registry's id, and the uid of its object.
+fn uid_of(object: &DynamicObject) -> (String, String) {
+    let meta = &object.metadata;
+    (
+        meta.name.clone().unwrap_or_default(),
+        meta.uid.clone().unwrap_or_default(),
+    )
 }
 
 impl Candidate {

@@ -64,6 +64,11 @@ impl Kubernetes {
         if let Some(known) = lock(&self.known).object(id) {
             return Ok(Some(known.owner()));
         }
+        self.owner_now(id).await
+    }
+
+    /// The same, as the API server has it at this moment.
+    pub(super) async fn owner_now(&self, id: &str) -> Result<Option<OwnerReference>, StoreError> {
         let object = self.object(id).await?;
         Ok(object.map(|object| registries::Object::read(&object).owner()))
     }
@@ -96,8 +101,13 @@ impl Kubernetes {
             return Ok(Some(Vec::new()));
         };
         let not_found = || StoreError::NotFound(id.registry().to_owned());
-        let owner = self.owner(id.registry()).await?.ok_or_else(not_found)?;
+        let mut owner = self.owner(id.registry()).await?.ok_or_else(not_found)?;
         let mut object = self.push_object(id.as_str()).await?;
+        let agrees = |object: &Object| object.owner.as_ref().is_some_and(|uid| *uid == owner.uid);
+        if !object.as_ref().is_some_and(agrees) {
+            // What is known of the registry may be of before, and so would be whatever is made or deleted because of it.
+            owner = self.owner_now(id.registry()).await?.ok_or_else(not_found)?;
+        }
         if let Some(strange) = object.take_if(|object| {
             let is_of_another = object.owner.as_ref().is_some_and(|uid| *uid != owner.uid);
             is_of_another || object.image.is_err()
