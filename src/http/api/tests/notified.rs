@@ -119,9 +119,11 @@ async fn whoever_has_another_token_is_answered_alike_and_late_whatever_there_is(
     api.admin("GET", PATH, Value::Null)
         .await
         .says(Kind::MethodNotAllowed, &[]);
-    api.admin("POST", "/v1/registries/corp/notifications/quay", json!({}))
+    let quay = "/v1/registries/corp/notifications/quay";
+    api.notify(quay, &bearer(), pushed()).await.says(Kind::NotFound, &[]);
+    api.admin("POST", quay, json!({}))
         .await
-        .says(Kind::NotFound, &[]);
+        .says(Kind::Unauthenticated, &[]);
 }
 
 #[tokio::test]
