@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::installing::{CHART, Helm};
+use super::registries::Api;
 use super::{on_node, running};
 use crate::cluster::policy;
 use crate::support::client::Protocol;
-use crate::support::cluster::Registry;
 use crate::support::cluster::case::{Case, images_of, pod};
 use crate::support::cluster::webhook::Webhook;
+use crate::support::cluster::{Cluster, Registry, Size};
 use crate::support::distribution::Distribution;
 use crate::support::eventually;
 use crate::support::program::{Directory, finish};
@@ -161,6 +163,76 @@ fn pods_follow_the_latest_push_from_registry_to_registry() {
         follows("fourth", &b, &second);
         assert_eq!(rest.entries(), both("SUCCEEDED", None, false));
         drop((registry_a, registry_b));
+    });
+}
+
+#[test]
+fn in_a_release_whoever_may_push_reports_and_every_replica_follows() {
+    Cluster::with(Size::Node, &[]).unwrap().test("pushed", |case| {
+        let (dir_a, dir_b) = (Directory::new(), Directory::new());
+        let registry_a = Distribution::start(case.cluster, dir_a.path(), None);
+        let registry_b = Distribution::start(case.cluster, dir_b.path(), None);
+        let (a, b) = (host(&registry_a), host(&registry_b));
+        let helm = Helm::new(case);
+        let mut values = vec!["--set=webhook.replicas=2".to_owned(), "--set=pushes.verify=1s".to_owned()];
+        for (id, registry) in [("a", &registry_a), ("b", &registry_b)] {
+            values.push(format!("--set=registries.{id}.url=127.0.0.1:{}", registry.port));
+            // To a Pod the node's loopback is another one.
+            let endpoint = format!("http://192.168.77.1:{}", registry.port);
+            values.push(format!("--set=registries.{id}.endpoint={endpoint}"));
+        }
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        let install = ["install", "waypost", CHART, "--wait", "--timeout=100s"];
+        helm.run(&[&install, &*values].concat());
+
+        let api = Api::new(case);
+        let token = api.token("default");
+        let push = |registry: &Registry, text: &str| {
+            let pushed = case.cluster.push(registry, "docker.io/org/app:1", text);
+            pushed.rsplit_once('@').map_or(pushed.clone(), |(_, digest)| digest.to_owned())
+        };
+        let report = |id: &str, digest: &str| {
+            json!({"image": "org/app:1", "registry_id": id, "state": "SUCCEEDED", "digest": digest})
+        };
+        let first = push(&a, "pushed to a");
+        let (status, answer) = api.ask(&token, "POST", "/v1/pushes", Some(&report("a", &first)));
+        assert_eq!(status, 403, "{answer}");
+        let account = format!("--serviceaccount={}:default", case.namespace);
+        let role = "--clusterrole=waypost-push";
+        case.kubectl(&["create", "clusterrolebinding", "ci", role, &account])
+            .exits(0);
+        eventually("it may report", || {
+            let (status, _) = api.ask(&token, "POST", "/v1/pushes", Some(&report("a", &first)));
+            (status == 201).then_some(())
+        });
+        let target = |registry: &Registry| format!("{}/docker.io/org/app:1", registry.host);
+        // Whichever replica answers: many times in a row.
+        let follows = |registry: &Registry| {
+            let asked = || images_of(&case.dry_run(&pod("asked", "org/app:1")).unwrap()) == [target(registry)];
+            eventually(&format!("to {}", registry.host), || (0..20).all(|_| asked()).then_some(()));
+        };
+        follows(&a);
+        case.kubectl(&["run", "first", "--image=org/app:1"]).exits(0);
+        assert_eq!(images_of(&running(case, "first")), [target(&a)]);
+
+        let second = push(&b, "pushed to b");
+        let (status, answer) = api.ask(&token, "POST", "/v1/pushes", Some(&report("b", &second)));
+        assert_eq!(status, 201, "{answer}");
+        follows(&b);
+        let table = case.kubectl(&["get", "pushes"]).exits(0);
+        for part in ["IMAGE", "docker.io/org/app:1", "SUCCEEDED", &first[..], &second[..]] {
+            assert!(table.out().contains(part), "{part}: {}", table.out());
+        }
+        // Somebody deletes it there, and tells nobody.
+        let mut delete = case.cluster.tool("crane");
+        delete.args(["delete", &target(&b)]);
+        finish(delete, b"").exits(0);
+        follows(&a);
+        helm.run(&["uninstall", "waypost", "--wait", "--timeout=100s"]);
+        eventually("its pushes go with a registry", || {
+            let left = case.kubectl(&["get", "pushes", "--output=name"]).exits(0);
+            left.out().trim().is_empty().then_some(())
+        });
     });
 }
 

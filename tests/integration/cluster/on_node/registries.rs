@@ -233,7 +233,7 @@ fn while_a_registry_is_down_the_next_target_of_the_list_is_pulled_from() {
 }
 
 /// The REST API of a release, as somebody in the cluster reaches it.
-struct Api<'a> {
+pub(super) struct Api<'a> {
     case: &'a Case<'a>,
     directory: Directory,
     address: String,
@@ -241,7 +241,7 @@ struct Api<'a> {
 
 impl<'a> Api<'a> {
     /// Of the release `waypost` in `default`.
-    fn new(case: &'a Case<'a>) -> Self {
+    pub(super) fn new(case: &'a Case<'a>) -> Self {
         use base64::Engine;
         let service = case.admin.get(&path("default", "services/waypost-api")).unwrap();
         let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
@@ -261,13 +261,13 @@ impl<'a> Api<'a> {
     }
 
     /// A token of a ServiceAccount of the test's namespace.
-    fn token(&self, account: &str) -> String {
+    pub(super) fn token(&self, account: &str) -> String {
         let said = self.case.kubectl(&["create", "token", account]).exits(0);
         said.out().trim().to_owned()
     }
 
     /// The status and the answer.
-    fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+    pub(super) fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         self.directory
             .write("token", format!("header = \"Authorization: Bearer {token}\"\n"));
         let mut curl = Command::new("curl");
