@@ -79,6 +79,18 @@ impl Place<'_> {
     }
 }
 
+impl Records {
+    /// None where there is no room.
+    fn place(&self) -> Option<Place<'_>> {
+        let is_room = lock(&self.known).expect(self.room.most);
+        // Made only where there is room: one that is dropped gives back what it has.
+        is_room.then(|| Place {
+            records: self,
+            is_taken: false,
+        })
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.is_taken {
@@ -104,15 +116,8 @@ impl Kubernetes {
 
     /// Room for one more, for as long as it is not dropped.
     pub(super) async fn room_for_a_push(&self) -> Result<Place<'_>, StoreError> {
-        let Records { room, known, .. } = &self.pushes;
-        let place = || {
-            let is_room = lock(known).expect(room.most);
-            // Made only where there is room: one that is dropped gives back what it has.
-            is_room.then(|| Place {
-                records: &self.pushes,
-                is_taken: false,
-            })
-        };
+        let room = &self.pushes.room;
+        let place = || self.pushes.place();
         if let Some(place) = place() {
             return Ok(place);
         }
@@ -303,3 +308,21 @@ const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where nothing could go, it is looked for again after so long.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_in_vain_takes_nobodys_place() {
+        let mut records = Records::new();
+        records.room.most = 2;
+        let held = [records.place(), records.place()];
+        assert!(held.iter().all(Option::is_some));
+        for _ in 0..3 {
+            assert!(records.place().is_none());
+        }
+        drop(held);
+        assert!(records.place().is_some());
+    }
+}
