@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use futures_util::FutureExt;
-
-use super::access;
+use super::{access, stores::connecting};
 use crate::{
     cluster::{pods, registries::Kubernetes},
     pushes::outdated::Outdated,
@@ -19,11 +17,7 @@ use crate::{
 pub async fn outdated(kubeconfig: Option<PathBuf>, namespace: Option<&str>) -> anyhow::Result<Outdated> {
     let access = access(kubeconfig);
     let server = access.connect().await?;
-    let connect = Box::new(move || {
-        let access = access.clone();
-        async move { access.client().await }.boxed()
-    });
-    let store = Kubernetes::open(connect, server.namespace, false).await?;
+    let store = Kubernetes::open(connecting(access), server.namespace, false).await?;
     let index = store.index().borrow().clone();
     let mut outdated = Outdated::default();
     pods::list(&server.client, namespace, |pod| outdated.add(&index, pod))

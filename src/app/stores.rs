@@ -19,7 +19,7 @@ use crate::{
         Access,
         authorization::Reviews,
         pods,
-        registries::{Event, Kubernetes, PATIENCE},
+        registries::{Connect, Event, Kubernetes, PATIENCE},
     },
     http::health::Check,
     store::{Store, embedded::Embedded},
@@ -147,12 +147,7 @@ pub(super) async fn of_the_cluster(access: &Access, namespace: &str, secrets: bo
     let mut told = None;
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let asked = access.clone();
-        let connect = Box::new(move || {
-            let access = asked.clone();
-            async move { access.client().await }.boxed()
-        });
-        match Kubernetes::open(connect, namespace.to_owned(), secrets).await {
+        match Kubernetes::open(connecting(access.clone()), namespace.to_owned(), secrets).await {
             // Whoever follows them says when all is well: by then they are where they are needed.
             Ok(store) => {
                 let asked = access.clone();
@@ -175,6 +170,14 @@ pub(super) async fn of_the_cluster(access: &Access, namespace: &str, secrets: bo
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// How a store of the cluster reaches it, again and again.
+pub(super) fn connecting(access: Access) -> Connect {
+    Box::new(move || {
+        let access = access.clone();
+        async move { access.client().await }.boxed()
+    })
 }
 
 /// Follows them, and tells how that fares.

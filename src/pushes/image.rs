@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     reference::{DEFAULT_REGISTRY, ParseError, Reference},
-    registry::id_problem,
+    registry::{Registry, id_problem},
 };
 
 /// The identity of an image: `registry/repository:tag`, normalised, the host in lower case and the tag `latest` written out. An image
@@ -42,6 +42,14 @@ impl Image {
     /// When it is no reference.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         Reference::parse(text).map(|reference| Self::of(&reference))
+    }
+
+    /// What the image that lies in a registry under this name is called everywhere, by the registry's names; none where it lies elsewhere,
+    /// or is an image in its own right.
+    pub fn source_in(&self, registry: &Registry) -> Option<Self> {
+        let name = Reference::parse(&self.0).ok()?;
+        let source = registry.is_over(&name).then(|| registry.names.source(&name))?;
+        Self::parse(&source?).ok()
     }
 
     /// Its text.

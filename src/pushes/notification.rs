@@ -171,12 +171,7 @@ impl Notice {
 
 /// The image that is in a registry under this name: its source, by the registry's names, or itself where it has none.
 pub fn image(registry: &Registry, target: &Image) -> Image {
-    let source = Reference::parse(target.as_str())
-        .ok()
-        .and_then(|target| registry.names.source(&target));
-    source
-        .and_then(|source| Image::parse(&source).ok())
-        .unwrap_or_else(|| target.clone())
+    target.source_in(registry).unwrap_or_else(|| target.clone())
 }
 
 /// Whether the tag stands for something about an image rather than for one: signatures, attestations and lists of referrers are tagged

@@ -16,7 +16,7 @@ use super::{
     push::{ANSWERED, PushAnswer, PushListAnswer, PushRequest},
     query::Query,
     registries::{MOST_LISTED, USUALLY_LISTED, json},
-    report::{NO_COPIES, Report, SEE_REGISTRIES, source},
+    report::{NO_COPIES, Report, SEE_REGISTRIES},
 };
 use crate::{
     authorization::{Access, Resource, Verb},
@@ -128,13 +128,14 @@ impl Api {
     async fn images(&self, text: &str) -> Result<Vec<Image>, Problem> {
         let reference = Reference::parse(text)
             .map_err(|error| Problem::parameter("image", error.kind().to_string(), error.hint()))?;
-        let mut images = vec![Image::of(&reference)];
+        let written = Image::of(&reference);
+        let mut images = vec![written.clone()];
         for stored in self.store.list().await?.iter() {
             // One that nothing can be made of is of no name.
             let Ok(registry) = Registry::parse(&stored.id, &stored.spec) else {
                 continue;
             };
-            images.extend(source(&registry, &reference).filter(|image| !images.contains(image)));
+            images.extend(written.source_in(&registry).filter(|image| !images.contains(image)));
         }
         Ok(images)
     }

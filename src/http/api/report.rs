@@ -1,4 +1,4 @@
-//! A report of a push: what is wrong with it, what it means for a registry, and how an image that lies there is called everywhere.
+//! A report of a push: what is wrong with it, and what it means for a registry.
 
 use jiff::Timestamp;
 
@@ -79,7 +79,8 @@ impl Report {
     fn names(&self, registry: &Registry) -> Result<(Image, Box<str>), FieldError> {
         let not_one = |error: ParseError| FieldError::new("image", error.kind().to_string()).hint(error.hint());
         let written = Reference::parse(&self.image).map_err(not_one)?;
-        let image = source(registry, &written).unwrap_or_else(|| Image::of(&written));
+        let image = Image::of(&written);
+        let image = image.source_in(registry).unwrap_or(image);
         let target = match &self.target {
             Some(target) => given_target(registry, target, &image)?,
             None if registry.is_over(&written) => Image::of(&written),
@@ -87,18 +88,6 @@ impl Report {
         };
         Ok((image, target.as_str().into()))
     }
-}
-
-/// What an image that lies in the registry under this name is called everywhere; none where it does not lie there, or is an image in its own
-/// right.
-pub(super) fn source(registry: &Registry, name: &Reference<'_>) -> Option<Image> {
-    if !registry.is_over(name) {
-        return None;
-    }
-    // In the letter case that the registry's names are in.
-    let name = Image::of(name);
-    let name = Reference::parse(name.as_str()).ok()?;
-    Image::parse(&registry.names.source(&name)?).ok()
 }
 
 /// By the registry's names. One that has the tag of the image, or its digest, is an identity itself.
