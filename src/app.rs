@@ -9,6 +9,7 @@ mod controller;
 mod current;
 mod declared;
 mod docker_config;
+mod each;
 mod events;
 mod namespaces;
 mod outdated;

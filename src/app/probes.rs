@@ -8,17 +8,10 @@ mod one;
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
-use hashbrown::HashMap;
-use tokio::{
-    sync::{Semaphore, watch},
-    task::{AbortHandle, JoinSet},
-};
+use tokio::sync::{Semaphore, watch};
 
-use crate::{
-    metrics::RegistryMetrics,
-    oci::Client,
-    store::{Store, Stored},
-};
+use super::each::Each;
+use crate::{metrics::RegistryMetrics, oci::Client, store::Store};
 
 /// The ids of the registries that are down.
 pub type Down = Arc<BTreeSet<String>>;
@@ -37,12 +30,6 @@ struct Shared {
     metrics: RegistryMetrics,
     down: watch::Sender<Down>,
     exchanges: Semaphore,
-}
-
-/// One registry, and the task that looks after it.
-struct Kept {
-    stored: watch::Sender<Stored>,
-    task: AbortHandle,
 }
 
 impl Probes {
@@ -68,44 +55,17 @@ impl Probes {
     /// Asks, for as long as it is not dropped.
     pub async fn run(self) -> Infallible {
         let mut registries = self.shared.store.registries();
-        let mut tasks = JoinSet::new();
-        let mut kept: HashMap<String, Kept> = HashMap::new();
+        let mut each = Each::new();
         loop {
             let all = registries.borrow_and_update().clone();
-            kept.retain(|id, kept| {
-                let stays = all.iter().any(|stored| stored.id == *id);
-                if !stays {
-                    kept.task.abort();
-                }
-                stays
-            });
-            for stored in all.iter() {
-                match kept.get(&stored.id) {
-                    Some(kept) => {
-                        kept.stored.send_if_modified(|known| {
-                            let changed = one::asked_about(known) != one::asked_about(stored);
-                            if changed {
-                                *known = stored.clone();
-                            }
-                            changed
-                        });
-                    }
-                    None => {
-                        let (sender, receiver) = watch::channel(stored.clone());
-                        let task = tasks.spawn(one::look_after(self.shared.clone(), receiver));
-                        kept.insert(stored.id.clone(), Kept { stored: sender, task });
-                    }
-                }
-            }
-            // A task that goes clears up after itself, so that what it leaves is of nobody.
+            each.are(
+                &all,
+                |known, stored| one::asked_about(known) != one::asked_about(stored),
+                |stored| (one::look_after(self.shared.clone(), stored), ()),
+            );
             let changed = tokio::select! {
                 changed = registries.changed() => changed,
-                Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                    Ok(never) => match never {},
-                    // What was removed is no loss; any other end is a mistake that nobody must miss.
-                    Err(error) if error.is_cancelled() => continue,
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                },
+                never = each.failed() => match never {},
             };
             if changed.is_err() {
                 // Whoever keeps them is gone with the process.

@@ -13,12 +13,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    task::{AbortHandle, JoinSet},
     time::Instant,
 };
 
 use self::{lane::Told, news::News};
-use super::Down;
+use super::{Down, each::Each};
 use crate::{
     metrics::VerificationMetrics,
     oci::Client,
@@ -49,13 +48,6 @@ struct Shared {
     exchanges: Semaphore,
     /// Moments are counted from here.
     origin: Instant,
-}
-
-/// One registry, and the task that looks after it.
-struct Kept {
-    stored: watch::Sender<Stored>,
-    new: mpsc::Sender<Key>,
-    task: AbortHandle,
 }
 
 impl Verifier {
@@ -91,61 +83,28 @@ impl Verifier {
         }
         let mut registries = shared.store.registries();
         let mut news = News::new(shared.index.clone());
-        let mut tasks = JoinSet::new();
-        let mut kept: HashMap<String, Kept> = HashMap::new();
+        let mut each = Each::new();
         loop {
             let all = registries.borrow_and_update().clone();
-            kept.retain(|id, kept| {
-                let stays = all.iter().any(|stored| stored.id == *id);
-                if !stays {
-                    kept.task.abort();
-                }
-                stays
-            });
-            for stored in all.iter() {
-                match kept.get(&stored.id) {
-                    Some(kept) => {
-                        kept.stored.send_if_modified(|known| {
-                            let changed = asked_about(known) != asked_about(stored);
-                            if changed {
-                                *known = stored.clone();
-                            }
-                            changed
-                        });
-                    }
-                    None => {
-                        let (sender, receiver) = watch::channel(stored.clone());
-                        let (new, told) = mpsc::channel(MOST_NEW);
-                        let told = Told {
-                            stored: receiver,
-                            new: told,
-                            used: used.clone(),
-                        };
-                        let task = tasks.spawn(lane::look_after(shared.clone(), told));
-                        let one = Kept {
-                            stored: sender,
-                            new,
-                            task,
-                        };
-                        kept.insert(stored.id.clone(), one);
-                    }
-                }
-            }
+            each.are(
+                &all,
+                |known, stored| asked_about(known) != asked_about(stored),
+                |stored| {
+                    let (sender, new) = mpsc::channel(MOST_NEW);
+                    let used = used.clone();
+                    (lane::look_after(shared.clone(), Told { stored, new, used }), sender)
+                },
+            );
             let changed = loop {
                 tokio::select! {
                     changed = registries.changed() => break changed,
-                    new = news.next(kept.keys().cloned().collect(), MOST_NEW) => for (id, key) in new {
-                        if let Some(kept) = kept.get(&id) {
+                    new = news.next(each.ids().cloned().collect(), MOST_NEW) => for (id, key) in new {
+                        if let Some(lane) = each.get(&id) {
                             // What is too much is left to its turn.
-                            let _ = kept.new.try_send(key);
+                            let _ = lane.try_send(key);
                         }
                     },
-                    Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                        Ok(never) => match never {},
-                        // What was removed is no loss; any other end is a mistake that nobody must miss.
-                        Err(error) if error.is_cancelled() => {}
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    },
+                    never = each.failed() => match never {},
                 }
             };
             if changed.is_err() {

@@ -17,7 +17,7 @@ use crate::{
     },
     pushes::{Event, Index, PushId, Record},
     registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
-    store::{Change, Draft, PushPage, PushQuery, Pushes, Registries, StoreError, Version, embedded::Embedded},
+    store::{Change, Draft, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Version, embedded::Embedded},
 };
 
 const PASSWORD: &str = "hunter2-is-nowhere";
