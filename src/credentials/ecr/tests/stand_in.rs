@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use axum::{
@@ -222,14 +221,7 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
         Some(Instead::Xml(status, text)) => (of(status), text).into_response(),
         Some(Instead::Never) => std::future::pending().await,
         Some(Instead::Endless) => {
-            let chunk = || Some((Ok::<_, std::io::Error>(vec![b' '; 65_536]), ()));
-            let endless = futures_util::stream::unfold((), move |()| {
-                let chunk = chunk();
-                async move {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    chunk
-                }
-            });
+            let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 65_536]));
             Body::from_stream(endless).into_response()
         }
     };
