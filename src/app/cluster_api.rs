@@ -73,6 +73,7 @@ impl ClusterApi<'_> {
                     Some(current.load().policies.clone())
                 })
             },
+            metrics: metrics.common().registries(),
             served: Arc::new(move |served: Served| {
                 metrics.common().api_request(served.route, served.method, served.status)
             }),

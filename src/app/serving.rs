@@ -64,8 +64,7 @@ enum Kind {
 
 async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     let sources = policy_source(&config);
-    warn_of_keys_without_effect(&config);
-    // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
+    // Everything that is configured is used: a key that nobody reads does not compile.
     let Config {
         file,
         server:
@@ -80,7 +79,11 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             },
         tls: tls_config,
         policies: _,
-        pushes: _,
+        pushes: config::Pushes {
+            route: _,
+            pin: _,
+            verify,
+        },
         store: store_config,
         registries: config::Registries { dir: _, probe },
         pull,
@@ -183,7 +186,9 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         .map(|store| Upkeep {
             client: upkeep::client(),
             probe,
+            verify,
             metrics: metrics.common().registries(),
+            verifications: metrics.common().verifications(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
@@ -227,6 +232,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
                     let current = current.clone();
                     Arc::new(move || Some(current.load().policies.clone()))
                 },
+                metrics: metrics.common().registries(),
                 served: {
                     let metrics = metrics.clone();
                     Arc::new(move |served: Served| {
@@ -306,19 +312,4 @@ fn given(dir: &Path) -> anyhow::Result<()> {
         dir.display()
     );
     Ok(())
-}
-
-/// Keys that are accepted already and do nothing in this version: whoever sets one is told.
-fn warn_of_keys_without_effect(config: &Config) {
-    let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
-        return;
-    };
-    for (key, set) in [
-        ("pushes.pin", config.pushes.pin != default.pushes.pin),
-        ("pushes.verify", config.pushes.verify != default.pushes.verify),
-    ] {
-        if set {
-            tracing::warn!(key, "the key {key} has no effect in this version");
-        }
-    }
 }

@@ -19,6 +19,7 @@ use waypost::{
         lifecycle::Lifecycle,
         server::{self, Server},
     },
+    notifications::Notifications,
     registry::Password,
     store::Embedded,
     tls::{self, Tls},
@@ -46,8 +47,10 @@ impl Usage for OnlyNeeded {
 impl Api {
     fn start(limits: api::Limits) -> Self {
         let password = |text: &str| Password::new(text.to_owned());
+        let store = Arc::new(Embedded::in_memory().unwrap());
         let state = ApiState {
-            store: Arc::new(Embedded::in_memory().unwrap()),
+            notifications: Arc::new(Notifications::new(store.clone(), Arc::new(|_, _, _| {})).unwrap()),
+            store,
             authorizer: Arc::new(Tokens::new(&password(ADMIN), &password(PUSH)).unwrap()),
             usage: Arc::new(OnlyNeeded),
             served: Arc::new(|_| {}),

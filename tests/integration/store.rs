@@ -26,3 +26,11 @@ async fn a_store_in_a_file_is_one() {
     };
     contract::holds(make, Able { many: 100, ..EMBEDDED }).await;
 }
+
+#[tokio::test]
+async fn a_store_has_a_limit() {
+    // Of the last more than one goes at once.
+    for most in [12, 30, 240] {
+        contract::has_a_limit(&Embedded::in_memory_of(most).unwrap(), most).await;
+    }
+}

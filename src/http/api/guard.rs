@@ -96,7 +96,8 @@ impl Guard {
         }
     }
 
-    async fn refuse(&self, peer: Option<IpAddr>) -> Problem {
+    /// Answers a wrong token, late.
+    pub(super) async fn refuse(&self, peer: Option<IpAddr>) -> Problem {
         let delay = {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             failures.add(peer.map(network), Instant::now(), self.patience)

@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Unauthenticated,
     /// The token's owner may not do it.
     Forbidden,
-    /// There is no such registry, or no such path.
+    /// There is no such registry or push, or no such path.
     NotFound,
     /// The path does not have this method.
     MethodNotAllowed,
@@ -58,6 +58,8 @@ pub(super) enum Kind {
     Invalid,
     /// Too many tokens that are nobody's are being tried.
     TooManyFailures,
+    /// Too many notifications come in at once.
+    TooMany,
     /// A fault of Waypost's own.
     Internal,
     /// Something that is needed for an answer does not answer.
@@ -173,7 +175,7 @@ impl Problem {
             Kind::Unauthenticated => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"waypost\""));
             }
-            Kind::TooManyFailures | Kind::Unavailable => {
+            Kind::TooManyFailures | Kind::TooMany | Kind::Unavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}
@@ -185,7 +187,7 @@ impl Problem {
 impl Kind {
     /// Every kind, by status.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::MalformedJson,
         Self::InvalidParameter,
         Self::Unauthenticated,
@@ -202,6 +204,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::Invalid,
         Self::TooManyFailures,
+        Self::TooMany,
         Self::Internal,
         Self::Unavailable,
         Self::NoRoom,
@@ -272,6 +275,7 @@ impl Kind {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many wrong tokens are being tried",
             ),
+            Self::TooMany => ("too-many", StatusCode::TOO_MANY_REQUESTS, "Too many come in at once"),
             Self::Internal => (
                 "internal",
                 StatusCode::INTERNAL_SERVER_ERROR,

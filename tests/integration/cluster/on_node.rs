@@ -1,6 +1,7 @@
 //! On a real node: what is pulled by the kubelet, and runs. Needs root.
 
 mod installing;
+mod pushes;
 mod registries;
 
 use serde_json::{Value, json};

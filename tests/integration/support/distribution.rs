@@ -23,16 +23,34 @@ impl Distribution {
 
     /// On this port, which it had before.
     pub(crate) fn start_at(cluster: &Cluster, dir: &Path, passwords: Option<&Path>, port: u16) -> Self {
-        let config = dir.join("registry.yaml");
         let auth = passwords.map(|path| format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display()));
+        Self::run(cluster, dir, port, &auth.unwrap_or_default(), None)
+    }
+
+    /// Tells of what happens: `notifications` is that part of its configuration. It trusts the authority of a file, and no other.
+    pub(crate) fn start_telling(
+        cluster: &Cluster,
+        dir: &Path,
+        port: u16,
+        notifications: &str,
+        authority: &Path,
+    ) -> Self {
+        Self::run(cluster, dir, port, notifications, Some(authority))
+    }
+
+    fn run(cluster: &Cluster, dir: &Path, port: u16, more: &str, authority: Option<&Path>) -> Self {
+        let config = dir.join("registry.yaml");
         let content = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: ':{port}'}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{}",
+            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: ':{port}'}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n{more}",
             dir.join("storage").display(),
-            auth.unwrap_or_default()
         );
         fs::write(&config, content).unwrap();
         let mut command = cluster.tool("registry");
         command.arg("serve").arg(&config).env("OTEL_TRACES_EXPORTER", "none");
+        if let Some(authority) = authority {
+            command.env("SSL_CERT_FILE", authority);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
