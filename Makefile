@@ -24,6 +24,7 @@ lint: ## Format, clippy, documentation, and that the core compiles alone
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo check --locked --lib --no-default-features
+	cargo check --locked --lib --no-default-features --features server
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 bench: ## Measures; see docs/performance.md

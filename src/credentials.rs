@@ -1,4 +1,10 @@
 //! Credentials that are kept elsewhere: from what is said of one to a username and a password, at the moment they are needed.
+//!
+//! Some are not kept at all but issued, and end soon ([`Issued`]).
+
+#[cfg(feature = "ecr")]
+pub mod ecr;
+mod issued;
 
 use std::{
     env,
@@ -13,6 +19,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::registry::{Credential, Login, Password};
+
+pub use self::issued::{IssueError, Issued};
 
 /// Why a credential is of no use now. Says where it is, nothing of what is in it.
 #[derive(Debug, thiserror::Error)]

@@ -68,8 +68,8 @@ impl Roots {
         }
     }
 
-    /// The TLS side of the client of a registry.
-    pub(super) fn config(&self, bundle: Option<&str>) -> Result<ClientConfig, BundleError> {
+    /// The TLS side of the client of a registry, or of whoever issues its credentials.
+    pub(crate) fn config(&self, bundle: Option<&str>) -> Result<ClientConfig, BundleError> {
         let store = match bundle {
             None => self.store.clone(),
             Some(pem) => {
