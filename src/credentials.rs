@@ -1,4 +1,9 @@
 //! Credentials that are kept elsewhere: from what is said of one to a username and a password, at the moment they are needed.
+//!
+//! Those that are [`issued`] for a while come from a cloud: [`gcr`] has Google's.
+
+pub mod gcr;
+pub mod issued;
 
 use std::{
     env,

@@ -25,7 +25,7 @@
 //! | [`store`] | where registries are kept: what every home of them does, and the embedded one | redb |
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
-//! | [`credentials`] | credentials that are files or variables, read when they are used | files, the environment |
+//! | [`credentials`] | credentials that are files or variables, read when they are used, or that a cloud issues for a while | files, the environment, hyper |
 //! | [`tokens`] | the tokens of the REST API on one machine | files |
 //! | [`oci`] | registries as a client: probes, sign-in, tokens; where credentials may go | hyper, rustls |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |

@@ -8,6 +8,7 @@ mod address;
 pub mod condition;
 pub mod credential;
 pub mod document;
+pub mod google;
 pub mod health;
 mod names;
 pub mod spec;

@@ -1,0 +1,95 @@
+//! Which hosts are Google's: those of Artifact Registry, and the older names `gcr.io`, which Artifact Registry answers too.
+
+/// The registry that is meant where nothing is said.
+pub const DEFAULT_HOST: &str = "gcr.io";
+
+/// Whether a host, without a port, is one at which Google's tokens are taken: `gcr.io` with its regions (`eu.gcr.io`), and
+/// `europe-west1-docker.pkg.dev`, `docker.pkg.dev`.
+pub fn is_google_host(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let label = |label: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if host == DEFAULT_HOST || host == ARTIFACT_REGISTRY {
+        return true;
+    }
+    if let Some(region) = host.strip_suffix(".gcr.io") {
+        return label(region);
+    }
+    host.strip_suffix(ARTIFACT_REGISTRY)
+        .and_then(|location| location.strip_suffix('-'))
+        .is_some_and(label)
+}
+
+/// The host of a registry whose location is Google: by `hostname`, whatever that is (a proxy, a domain of one's own); else by its URL, which
+/// must be one of Google's; else `gcr.io`.
+///
+/// # Errors
+///
+/// When the URL's host is none of Google's and no `hostname` says that it is meant.
+pub fn host<'h>(url: Option<&'h str>, hostname: Option<&'h str>) -> Result<&'h str, String> {
+    match (hostname, url) {
+        (Some(hostname), _) => Ok(hostname),
+        (None, None) => Ok(DEFAULT_HOST),
+        (None, Some(url)) if is_google_host(url) => Ok(url),
+        (None, Some(url)) => Err(format!(
+            "`{}` is no registry of Google's: those are gcr.io, us.gcr.io, eu.gcr.io, asia.gcr.io and LOCATION-docker.pkg.dev; where a proxy of \
+             yours stands before one, say so by `hostname`",
+            url.escape_debug()
+        )),
+    }
+}
+
+/// With a location and a hyphen before it, the host of that location.
+const ARTIFACT_REGISTRY: &str = "docker.pkg.dev";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn googles_hosts_are_told_from_those_that_look_like_them() {
+        for (host, expected) in [
+            ("gcr.io", true),
+            ("GCR.io", true),
+            ("us.gcr.io", true),
+            ("eu.gcr.io", true),
+            ("asia.gcr.io", true),
+            ("staging-k8s.gcr.io", true),
+            ("docker.pkg.dev", true),
+            ("us-docker.pkg.dev", true),
+            ("europe-west1-docker.pkg.dev", true),
+            ("gcrxio", false),
+            ("xgcr.io", false),
+            ("gcr.io.corp", false),
+            ("a.b.gcr.io", false),
+            ("-.gcr.io", false),
+            (".gcr.io", false),
+            ("gcr.io:443", false),
+            ("europe-west1-npm.pkg.dev", false),
+            ("europe-docker.pkg.dev.corp", false),
+            ("evil.com/-docker.pkg.dev", false),
+            ("a.b-docker.pkg.dev", false),
+            ("-docker.pkg.dev", false),
+            ("xdocker.pkg.dev", false),
+            ("pkg.dev", false),
+            ("", false),
+        ] {
+            assert_eq!(is_google_host(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_somebody_else_has_to_be_said_twice() {
+        assert_eq!(host(None, None), Ok("gcr.io"));
+        assert_eq!(host(Some("eu.gcr.io"), None), Ok("eu.gcr.io"));
+        assert_eq!(host(Some("r.example.com"), Some("r.example.com")), Ok("r.example.com"));
+        let error = host(Some("r.example.com"), None).unwrap_err();
+        assert!(
+            error.starts_with("`r.example.com` is no registry of Google's"),
+            "{error}"
+        );
+        assert!(error.contains("`hostname`"), "{error}");
+    }
+}
