@@ -164,3 +164,35 @@ async fn what_is_pulled_with_may_be_another_accounts_token() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_address_that_nobody_has_is_given_up_after_three_seconds() {
+    // What comes to a port whose queue is full is dropped, as it is where there is no such address.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await
+    {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 64, "its queue is never full");
+    }
+    let settings = GcrSettings {
+        ambient: Ambient {
+            credentials_file: None,
+            metadata_host: Some(address.to_string()),
+        },
+        ..GcrSettings::default()
+    };
+    let begun = std::time::Instant::now();
+    let (kind, why) = error(gcr(settings).unwrap().pull_token().await);
+    assert_eq!(kind, "unavailable");
+    assert!(
+        why.contains("(there is no connection within 3 s): where this is not Google Cloud"),
+        "{why}"
+    );
+    // Another attempt would have taken as long again.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
