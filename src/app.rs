@@ -24,6 +24,7 @@ mod serving;
 mod stores;
 mod trust;
 mod upkeep;
+mod verify;
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub use self::{
     pull_secrets::PullSecrets,
     reviews::Reviews,
     serving::{serve, webhook},
+    verify::{Used, Verifier},
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 

@@ -10,16 +10,27 @@ use futures_util::future::BoxFuture;
 pub use self::tokens::Tokens;
 use crate::registry::Password;
 
-/// What somebody wants to do with registries.
+/// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access<'a> {
     /// What is to be done.
     pub verb: Verb,
-    /// The id of the one registry that it is to be done with; none where it is all of them, or one that has no id yet.
+    /// With what.
+    pub resource: Resource,
+    /// The id of the one that it is to be done with; none where it is all of them, or one that has no id yet.
     pub name: Option<&'a str>,
 }
 
-/// What can be done with registries, in the words of Kubernetes' RBAC.
+/// What there is to be read and changed, in the words of Kubernetes' RBAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// Registries.
+    Registries,
+    /// Push records.
+    Pushes,
+}
+
+/// What can be done with registries and push records, in the words of Kubernetes' RBAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// One is read.
@@ -32,6 +43,8 @@ pub enum Verb {
     Update,
     /// One is removed.
     Delete,
+    /// Of a registry: pushes into it are reported.
+    Push,
 }
 
 /// What was found out about a token and what its owner wants to do.
@@ -60,9 +73,29 @@ pub trait Authorizer: Send + Sync {
     fn authorize<'a>(&'a self, token: &'a Password, access: Option<Access<'a>>) -> BoxFuture<'a, Verdict>;
 }
 
+impl Resource {
+    /// Every resource.
+    pub const ALL: [Self; 2] = [Self::Registries, Self::Pushes];
+
+    /// As RBAC has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registries => "registries",
+            Self::Pushes => "pushes",
+        }
+    }
+}
+
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 5] = [Self::Get, Self::List, Self::Create, Self::Update, Self::Delete];
+    pub const ALL: [Self; 6] = [
+        Self::Get,
+        Self::List,
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Push,
+    ];
 
     /// As RBAC has it.
     pub fn as_str(self) -> &'static str {
@@ -72,6 +105,7 @@ impl Verb {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Push => "push",
         }
     }
 

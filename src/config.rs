@@ -111,7 +111,7 @@ pub struct Pushes {
     pub route: bool,
     /// Whether that rule adds the digest.
     pub pin: bool,
-    /// How often targets in use are asked whether they still exist.
+    /// How often the target of each latest push is asked whether it is still there; zero: never.
     pub verify: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! The CustomResourceDefinitions of Waypost's own objects, made from the types that files are read by: what a file may say, an object
 //! may say.
 
+mod pushes;
 mod registries;
 mod structural;
 
@@ -12,7 +13,7 @@ use structural::structural;
 /// Every definition, in the order in which they are printed.
 pub fn all() -> Vec<Value> {
     // A new one goes here; `waypost crds` prints it and the chart brings it then.
-    vec![policies(), registries::registries()]
+    vec![policies(), pushes::pushes(), registries::registries()]
 }
 
 /// The name of a definition, such as `policies.waypost.dev`.

@@ -8,6 +8,7 @@ mod controller;
 mod images;
 mod process;
 mod pull_secrets;
+mod pushes;
 mod registries;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub use common::Common;
 pub use controller::ControllerMetrics;
 pub use images::{ImageKey, ImageLabels};
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
+pub use pushes::{Verification, VerificationMetrics};
 pub use registries::RegistryMetrics;
 
 use crate::admission::ReviewOutcome as Outcome;

@@ -8,11 +8,11 @@
 
 mod auth;
 pub mod challenge;
+mod content;
 mod exchange;
 mod fault;
 mod guard;
 mod manifest;
-
 mod probe;
 mod realm;
 mod roots;
@@ -29,8 +29,9 @@ use self::{auth::Known, exchange::Http, realm::Realms, token::Tokens};
 use crate::registry::{Endpoint, Registry, Scheme};
 
 pub use self::{
+    content::{Manifest, Part},
     fault::{Fault, TlsFault},
-    manifest::Head,
+    manifest::{Asked, Head},
     probe::{CanPush, Ping, SignIn},
     roots::{BundleError, Roots},
 };

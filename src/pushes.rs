@@ -7,12 +7,15 @@
 mod event;
 mod image;
 mod index;
+mod object;
 mod record;
+pub mod verification;
 
 pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},
-    index::{Found, Index},
+    index::{Found, Index, MOST_OF_A_DIGEST, Pushes, Source},
+    object::{PushSpec, PushStatus},
     record::{Attempt, Record, State, Success},
 };
 

@@ -75,6 +75,7 @@ impl Registry {
             namespaces,
             pull_credential: _,
             push_credential: _,
+            notification_token: _,
         } = spec;
         let mut problems = Vec::new();
         let (address, scheme) = match Address::parse(url.as_deref()) {

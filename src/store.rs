@@ -33,6 +33,8 @@ pub struct Stored {
     pub pull: Option<Edition>,
     /// Whether it has a credential to push with, and which edition of it.
     pub push: Option<Edition>,
+    /// Whether it has a token to notify with, and which edition of it.
+    pub notify: Option<Edition>,
     /// Changes with every change of the spec or of a credential that was made through the store, and with nothing else: a replacement
     /// by the same is no change.
     pub version: Version,
@@ -75,7 +77,8 @@ pub enum Change {
     Set(Credential),
 }
 
-/// A registry as it is to be. Its spec's references to Secrets are the store's own affair where `pull` and `push` are not kept.
+/// A registry as it is to be. Its spec's references to Secrets are the store's own affair where `pull`, `push` and
+/// `notify` are not kept.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// What is said of it. [`Registry::parse`](crate::registry::Registry::parse) has found nothing wrong with it.
@@ -84,6 +87,8 @@ pub struct Draft {
     pub pull: Change,
     /// The credential to push with.
     pub push: Change,
+    /// The token that it notifies with, as [`Credential::token`] has it.
+    pub notify: Change,
 }
 
 /// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once. A future that is dropped has made
@@ -116,6 +121,10 @@ pub trait Store: Pushes {
     /// The credentials of a registry, for those who use them. None where there is none; an error where it says that there is one, and
     /// it cannot be read; [`StoreError::NotFound`] where there is no such registry.
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>>;
+
+    /// The token that a registry notifies with, apart from its credentials: it is for nobody but this process, and one that cannot be read
+    /// is no reason to do without the others. None and errors as [`Store::credentials`].
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>>;
 
     /// Keeps what was found out about a registry: [`StoreError::NotFound`] where there is none. That is no change of its version.
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;

@@ -87,6 +87,7 @@ mod tests {
             spec: serde_json::from_value(serde_json::json!({"url": "r.io"})).unwrap(),
             pull: Change::Keep,
             push: Change::Keep,
+            notify: Change::Keep,
         };
         store.create("r", draft).await.unwrap();
         let rules = |policies: Option<Arc<PolicySet>>| Rules {

@@ -51,7 +51,11 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             },
         tls: _,
         policies: _,
-        pushes: _,
+        pushes: config::Pushes {
+            route: _,
+            pin: _,
+            verify,
+        },
         store: _,
         registries: config::Registries {
             dir: registries_dir,
@@ -176,7 +180,9 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                 let upkeep = Upkeep {
                     client: client.clone(),
                     probe,
+                    verify,
                     metrics: metrics.common().registries(),
+                    verifications: metrics.common().verifications(),
                     pull_secrets: Some(PullSecrets {
                         access: access.clone(),
                         name: pull.secret.clone(),

@@ -169,8 +169,13 @@ mod tests {
                 }))
             });
             let spec = serde_json::from_value(json!({ "url": url })).unwrap();
-            let push = Change::Keep;
-            store.create(id, Draft { spec, pull, push }).await.unwrap();
+            let draft = Draft {
+                spec,
+                pull,
+                push: Change::Keep,
+                notify: Change::Set(Credential::token(Password::new("hunter2-hunter2-hunter2".to_owned()))),
+            };
+            store.create(id, draft).await.unwrap();
         }
         let error = docker_config(config(), &[], DockerConfigFor::Docker)
             .await

@@ -113,6 +113,7 @@ mod tests {
             },
             pull: pull.then(|| Edition("1".to_owned())),
             push: None,
+            notify: None,
             version: Version("1".to_owned()),
             declared_by: DeclaredBy::Anybody,
             conditions,

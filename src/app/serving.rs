@@ -80,7 +80,11 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             },
         tls: tls_config,
         policies: _,
-        pushes: _,
+        pushes: config::Pushes {
+            route: _,
+            pin: _,
+            verify,
+        },
         store: store_config,
         registries: config::Registries { dir: _, probe },
         pull,
@@ -183,7 +187,9 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         .map(|store| Upkeep {
             client: upkeep::client(),
             probe,
+            verify,
             metrics: metrics.common().registries(),
+            verifications: metrics.common().verifications(),
             pull_secrets: cluster.clone().map(|access| PullSecrets {
                 access,
                 name: pull.secret,
@@ -313,10 +319,7 @@ fn warn_of_keys_without_effect(config: &Config) {
     let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
         return;
     };
-    for (key, set) in [
-        ("pushes.pin", config.pushes.pin != default.pushes.pin),
-        ("pushes.verify", config.pushes.verify != default.pushes.verify),
-    ] {
+    for (key, set) in [("pushes.pin", config.pushes.pin != default.pushes.pin)] {
         if set {
             tracing::warn!(key, "the key {key} has no effect in this version");
         }

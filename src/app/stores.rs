@@ -175,19 +175,19 @@ pub(super) async fn follow(store: &Kubernetes, check: &Check) -> Infallible {
         .run(|event| match event {
             Event::Working => {
                 if std::mem::take(&mut broken) {
-                    tracing::info!("the watch on registries works again");
+                    tracing::info!("the watch on registries and push records works again");
                 }
                 check.fine();
             }
-            Event::Broken(why) => {
+            Event::Broken { what, why } => {
                 if !std::mem::replace(&mut broken, true) {
-                    tracing::warn!("the watch on registries is broken, and is tried again until it works: {why}");
+                    tracing::warn!("the watch on {what} is broken, and is tried again until it works: {why}");
                 }
-                check.degraded(format!("the watch is broken, and registries are those of before: {why}"));
+                check.degraded(format!("the watch is broken, and {what} are those of before: {why}"));
             }
-            Event::Missing(why) => {
+            Event::Missing { what, why } => {
                 if !std::mem::replace(&mut broken, true) {
-                    tracing::info!("there are no registries, for the cluster does not know such objects (`waypost crds` defines them): {why}");
+                    tracing::info!("there are no {what}, for the cluster does not know such objects (`waypost crds` defines them): {why}");
                 }
                 check.fine();
             }

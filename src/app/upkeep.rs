@@ -2,10 +2,16 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use super::{if_any, probes::Probes, pull_secrets::PullSecrets};
-use crate::{metrics::RegistryMetrics, oci, store::Store};
+use tokio::sync::watch;
 
-/// Asks registries whether they are up, and brings their credentials to namespaces.
+use super::{if_any, probes::Probes, pull_secrets::PullSecrets, verify::Verifier};
+use crate::{
+    metrics::{RegistryMetrics, VerificationMetrics},
+    oci,
+    store::Store,
+};
+
+/// Asks registries whether they are up and what was pushed is there, and brings their credentials to namespaces.
 pub(super) struct Upkeep {
     /// Where the registries are.
     pub(super) store: Arc<dyn Store>,
@@ -13,8 +19,12 @@ pub(super) struct Upkeep {
     pub(super) client: oci::Client,
     /// How often a registry is asked that is fine; zero: none ever is.
     pub(super) probe: Duration,
+    /// How often the targets of pushes are asked for; zero: never.
+    pub(super) verify: Duration,
     /// What is counted of them.
     pub(super) metrics: RegistryMetrics,
+    /// What is counted of the targets.
+    pub(super) verifications: VerificationMetrics,
     /// The pull secrets of the cluster, where there is one.
     pub(super) pull_secrets: Option<PullSecrets>,
 }
@@ -32,8 +42,18 @@ impl Upkeep {
 
     /// Does it, for as long as it is not dropped.
     pub(super) async fn keep(&self, probes: Probes) -> Infallible {
+        let (_used, used) = watch::channel(Default::default());
+        let verifier = Verifier::new(
+            self.store.clone(),
+            self.client.clone(),
+            self.verify,
+            self.verifications.clone(),
+            probes.down(),
+            used,
+        );
         tokio::select! {
             never = probes.run() => never,
+            never = verifier.run() => never,
             never = if_any(self.pull_secrets.as_ref().map(PullSecrets::keep)) => never,
         }
     }

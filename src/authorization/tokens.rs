@@ -7,11 +7,11 @@ use ring::{
     rand::SystemRandom,
 };
 
-use super::{Access, Authorizer, Verdict};
+use super::{Access, Authorizer, Verb, Verdict};
 use crate::registry::Password;
 
-/// The tokens of one machine: `admin` may do everything, `push` reads registries (there is no credential in what it reads) and will
-/// report pushes. Only keyed hashes are kept, under a key that is new in each process, and comparing two takes the same time wherever
+/// The tokens of one machine: `admin` may do everything, `push` reads registries and pushes (there is no credential in what it reads) and
+/// reports pushes. Only keyed hashes are kept, under a key that is new in each process, and comparing two takes the same time wherever
 /// they differ.
 pub struct Tokens {
     key: Key,
@@ -42,9 +42,9 @@ impl Tokens {
             _ if token.is_empty() => Verdict::Unauthenticated,
             _ if admin => Verdict::Allowed(ADMIN.to_owned()),
             _ if !push => Verdict::Unauthenticated,
-            Some(access) if !access.verb.only_reads() => Verdict::Forbidden {
+            Some(access) if !access.verb.only_reads() && access.verb != Verb::Push => Verdict::Forbidden {
                 user: PUSH.to_owned(),
-                why: "the push token reads registries and changes none: use the admin token".to_owned(),
+                why: "the push token reads registries and pushes, reports pushes, and changes nothing else: use the admin token".to_owned(),
             },
             _ => Verdict::Allowed(PUSH.to_owned()),
         }
@@ -62,26 +62,29 @@ const PUSH: &str = "push";
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Verb, *};
+    use super::{super::Resource, *};
 
     fn password(text: &str) -> Password {
         Password::new(text.to_owned())
     }
 
     #[test]
-    fn admin_may_do_everything_push_may_read_and_others_are_nobody() {
+    fn admin_may_do_everything_push_may_read_and_report_and_others_are_nobody() {
         let tokens = Tokens::new(&password("the-admin"), &password("the-push")).unwrap();
-        for verb in Verb::ALL {
+        let all = |resource| Verb::ALL.map(|verb| (resource, verb));
+        for (resource, verb) in Resource::ALL.into_iter().flat_map(all) {
             let access = Some(Access {
                 verb,
+                resource,
                 name: Some("corp"),
             });
+            let by_push = matches!(verb, Verb::Get | Verb::List | Verb::Push);
             let verdict = |token: &str| tokens.judge(&password(token), access);
             assert_eq!(verdict("the-admin"), Verdict::Allowed("admin".to_owned()));
             match verdict("the-push") {
-                Verdict::Allowed(user) => assert!(user == "push" && verb.only_reads(), "{verb:?}"),
+                Verdict::Allowed(user) => assert!(user == "push" && by_push, "{verb:?}"),
                 Verdict::Forbidden { user, why } => {
-                    assert!(user == "push" && !verb.only_reads(), "{verb:?}");
+                    assert!(user == "push" && !by_push, "{verb:?}");
                     assert!(why.contains("use the admin token"), "{why}");
                 }
                 other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 //! Who may do what by REST, as the API server says: whose token it is (TokenReview), and what RBAC lets them do with the objects
-//! `registries.waypost.dev` (SubjectAccessReview). Whoever may do it with `kubectl` may do it by REST.
+//! `registries.waypost.dev` and `pushes.waypost.dev` (SubjectAccessReview). Whoever may do it with `kubectl` may do it by REST; the verb `push` on a
+//! registry is for REST alone: it is not the right to write records of any image anywhere.
 //!
 //! It takes the right to create both kinds of reviews: the ClusterRole `system:auth-delegator` has it, and nothing else.
 
@@ -16,7 +17,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::explain;
 use crate::{
-    authorization::{Access, Authorizer, Verdict},
+    authorization::{Access, Authorizer, Resource, Verb, Verdict},
     registry::Password,
 };
 
@@ -54,16 +55,8 @@ impl Reviews {
         if let Some(error) = status.evaluation_error.filter(|_| status.reason.is_none()) {
             return Err(format!("the API server cannot tell who may do what: {error}"));
         }
-        let verb = access.verb.as_str();
-        let what = match access.name {
-            Some(id) => format!("the registry `{}`", id.escape_debug()),
-            None => "registries".to_owned(),
-        };
         Ok(Verdict::Forbidden {
-            why: format!(
-                "{} may not {verb} {what}: it takes the verb `{verb}` on `registries` of the group {GROUP}, by a ClusterRole",
-                name.escape_debug()
-            ),
+            why: format!("{} may not {}", name.escape_debug(), missing(access)),
             user: name,
         })
     }
@@ -128,12 +121,33 @@ impl Authorizer for Reviews {
     }
 }
 
+/// What somebody may not do, and which right lets him.
+fn missing(access: Access<'_>) -> String {
+    let (verb, resource) = (access.verb.as_str(), access.resource.as_str());
+    let what = match (access.resource, access.name) {
+        (Resource::Registries, Some(id)) if access.verb == Verb::Push => {
+            format!("to the registry `{}`", id.escape_debug())
+        }
+        (Resource::Registries, Some(id)) => format!("the registry `{}`", id.escape_debug()),
+        (Resource::Pushes, Some(id)) => format!("the push `{}`", id.escape_debug()),
+        (_, None) => resource.to_owned(),
+    };
+    // Somebody may have put anything into a path. What is in a command is copied into a shell.
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    let name = access.name.filter(|name| name.bytes().all(plain));
+    let only = name.map_or_else(String::new, |name| format!(" --resource-name={name}"));
+    format!(
+        "{verb} {what}: it takes the verb `{verb}` on `{resource}` of the group {GROUP}, by a ClusterRole, as of `kubectl create clusterrole \
+         NAME --verb={verb} --resource={resource}.{GROUP}{only}`, that `kubectl create clusterrolebinding` gives"
+    )
+}
+
 fn access_review(user: UserInfo, access: Access<'_>) -> SubjectAccessReview {
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
                 group: Some(GROUP.to_owned()),
-                resource: Some("registries".to_owned()),
+                resource: Some(access.resource.as_str().to_owned()),
                 verb: Some(access.verb.as_str().to_owned()),
                 name: access.name.map(str::to_owned),
                 ..ResourceAttributes::default()
@@ -160,16 +174,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        authorization::Verb,
-        cluster::testing::{Answer, Server, status},
-    };
+    use crate::cluster::testing::{Answer, Server, status};
 
     async fn verdict(answers: impl IntoIterator<Item = Answer>) -> Verdict {
         let server = Server::default();
         server.will(answers);
         let access = Access {
             verb: Verb::Update,
+            resource: Resource::Registries,
             name: Some("corp"),
         };
         let token = Password::new("hunter2".to_owned());
@@ -211,7 +223,56 @@ mod tests {
             assert_eq!(
                 why,
                 "jane may not update the registry `corp`: it takes the verb `update` on `registries` of the group waypost.dev, by a \
-                 ClusterRole"
+                 ClusterRole, as of `kubectl create clusterrole NAME --verb=update --resource=registries.waypost.dev --resource-name=corp`, \
+                 that `kubectl create clusterrolebinding` gives"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_the_api_server_is_said_where_it_is_refused() {
+        let id = "corp.00112233445566778899aabbccddeeff";
+        for (verb, resource, name, what, command) in [
+            (
+                Verb::Push,
+                Resource::Registries,
+                Some("corp"),
+                "push to the registry `corp`",
+                "--verb=push --resource=registries.waypost.dev --resource-name=corp`",
+            ),
+            (
+                Verb::List,
+                Resource::Pushes,
+                None,
+                "list pushes",
+                "--verb=list --resource=pushes.waypost.dev`",
+            ),
+            (
+                Verb::Get,
+                Resource::Pushes,
+                Some(id),
+                "get the push `corp.00112233445566778899aabbccddeeff`",
+                "--resource=pushes.waypost.dev --resource-name=corp.00112233445566778899aabbccddeeff`",
+            ),
+            (
+                Verb::Get,
+                Resource::Registries,
+                Some("a`; rm -rf\n"),
+                "get the registry `a`; rm -rf\\n`",
+                "--verb=get --resource=registries.waypost.dev`",
+            ),
+        ] {
+            let access = Access { verb, resource, name };
+            let said = missing(access);
+            assert!(said.starts_with(&format!("{what}: ")), "{said}");
+            assert!(said.contains(command), "{said}");
+            let asked = access_review(UserInfo::default(), access)
+                .spec
+                .resource_attributes
+                .unwrap();
+            assert_eq!(
+                (asked.verb.as_deref(), asked.resource.as_deref(), asked.name.as_deref()),
+                (Some(verb.as_str()), Some(resource.as_str()), name)
             );
         }
     }

@@ -24,15 +24,15 @@ use kube::{
 };
 use tokio::sync::watch;
 
-pub use self::secrets::PATIENCE;
 use self::{
     known::Known,
     object::{Object, resource},
     requests::{all, ask},
 };
+pub use self::{pushes::InUse, secrets::PATIENCE};
 use super::watch::{self as following, Selection, follow, nobody};
 use crate::{
-    registry::{Condition, Credentials, id_problem},
+    registry::{Condition, Credential, Credentials, id_problem},
     store::{Draft, Registries, Store, StoreError, Stored, Version},
 };
 
@@ -46,6 +46,7 @@ pub struct Kubernetes {
     secrets: bool,
     known: Mutex<Known>,
     published: watch::Sender<Registries>,
+    pushes: pushes::Records,
     unnamed: Mutex<secrets::Unnamed>,
 }
 
@@ -55,12 +56,22 @@ pub type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<Client, String>> + 
 /// How the watches fare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// All registries are known, and it is told of every change.
+    /// All registries and push records are known, and it is told of every change.
     Working,
     /// Changes may be missed, for this reason, which is said after each attempt. It goes on trying.
-    Broken(String),
-    /// The cluster does not know the resource: there are no registries, until somebody makes it known.
-    Missing(String),
+    Broken {
+        /// Changes of what.
+        what: &'static str,
+        /// The reason.
+        why: String,
+    },
+    /// The cluster does not know the resource: there are none, until somebody makes it known.
+    Missing {
+        /// What there are none of.
+        what: &'static str,
+        /// What the API server says.
+        why: String,
+    },
 }
 
 /// The client that was made last, and how many were made before it.
@@ -74,8 +85,8 @@ impl Kubernetes {
     /// Reads what there is. `namespace` is Waypost's own; `secrets` says whether this process may read the Secrets in it (get, list and
     /// watch), and so whether an [`Edition`](crate::store::Edition) says when a credential has changed.
     ///
-    /// It takes the right to get, list and watch `registries.waypost.dev`; for whoever writes also to create, update, patch and delete
-    /// them, to patch their status, and to create, patch and delete Secrets in the namespace.
+    /// It takes the right to get, list and watch `registries.waypost.dev` and `pushes.waypost.dev`; for whoever writes also to create, patch
+    /// and delete them, to update registries, to patch the status of both, and to create, patch and delete Secrets in the namespace.
     ///
     /// # Errors
     ///
@@ -90,22 +101,27 @@ impl Kubernetes {
             secrets,
             known: Mutex::new(Known::new(secrets)),
             published,
+            pushes: pushes::Records::new(),
             unnamed: Mutex::default(),
         };
+        // Before registries, so that a push of none of those is of one that is gone.
+        let pushes = store.seen_pushes().await?;
         let (objects, marks) = (store.objects().await?, store.marks().await?);
         store.change(|known| {
             known.list_secrets(&marks);
             known.list(&objects);
         });
+        store.begin_pushes(pushes);
         Ok(store)
     }
 
-    /// Follows registries, and Secrets where they may be read, until it is dropped. Without it, [`Store::registries`] knows of this
-    /// process's own changes alone.
+    /// Follows registries, push records, and Secrets where they may be read, until it is dropped. Without it, [`Store::registries`] and
+    /// [`Pushes::index`](crate::store::Pushes::index) know of this process's own changes alone.
     pub async fn run(&self, tell: impl FnMut(Event)) -> Infallible {
         let fare = Mutex::new(Fare {
             tell,
             registries: None,
+            pushes: None,
             secrets: (!self.secrets).then_some(Event::Working),
         });
         let mut number = 0;
@@ -122,13 +138,16 @@ impl Kubernetes {
                     following::Event::Listed(objects) => return self.change(|known| known.list(&objects)),
                     following::Event::Changed(changes) => return self.change(|known| known.follow(&changes)),
                     following::Event::Working => Event::Working,
-                    following::Event::Broken(why) => Event::Broken(why),
+                    following::Event::Broken(why) => Event::Broken { what: WHAT, why },
                     following::Event::Missing(why) => {
-                        self.change(Known::clear);
-                        Event::Missing(why)
+                        // Their pushes stay: it may be the API server alone that does not know them yet.
+                        let mut known = lock(&self.known);
+                        known.clear();
+                        self.publish(&known);
+                        Event::Missing { what: WHAT, why }
                     }
                 };
-                lock(&fare).registries(event);
+                lock(&fare).tell(|fare| &mut fare.registries, event);
             },
         );
         let mut number = 0;
@@ -151,16 +170,20 @@ impl Kubernetes {
                             return self.change(|known| known.follow_secrets(&changes));
                         }
                         following::Event::Working => Event::Working,
-                        following::Event::Broken(why) | following::Event::Missing(why) => Event::Broken(why),
+                        following::Event::Broken(why) | following::Event::Missing(why) => {
+                            Event::Broken { what: WHAT, why }
+                        }
                     };
-                    lock(&fare).secrets(event);
+                    lock(&fare).tell(|fare| &mut fare.secrets, event);
                 },
             )
             .await
         };
-        // Boxed, for two watches are much to hold.
+        let pushes = self.follow_pushes(|event| lock(&fare).tell(|fare| &mut fare.pushes, event));
+        // Boxed, for watches are much to hold.
         tokio::select! {
             never = Box::pin(registries) => never,
+            never = Box::pin(pushes) => never,
             never = Box::pin(secrets) => never,
         }
     }
@@ -168,8 +191,16 @@ impl Kubernetes {
     /// Changes what is known, and says so to whoever follows.
     fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = lock(&self.known);
+        let mut gone = known.uids();
         let done = change(&mut known);
-        // While it is locked, so that two changes are told in their order.
+        gone = &gone - &known.uids();
+        self.publish(&known);
+        self.pushes.bury(gone.iter().map(String::as_str));
+        done
+    }
+
+    /// Says what is known to whoever follows: while it is locked, so that two changes are told in their order.
+    fn publish(&self, known: &Known) {
         let registries = known.registries();
         self.published.send_if_modified(|present| {
             let changed = *present != registries;
@@ -178,7 +209,6 @@ impl Kubernetes {
             }
             changed
         });
-        done
     }
 
     /// The client for requests.
@@ -291,6 +321,10 @@ impl Store for Kubernetes {
         self.read_credentials(id).boxed()
     }
 
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.read_token(id).boxed()
+    }
+
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
         self.keep_conditions(id, conditions).boxed()
     }
@@ -300,29 +334,26 @@ impl Store for Kubernetes {
 struct Fare<T> {
     tell: T,
     registries: Option<Event>,
+    pushes: Option<Event>,
     secrets: Option<Event>,
 }
 
 impl<T: FnMut(Event)> Fare<T> {
-    fn registries(&mut self, event: Event) {
-        self.registries = Some(event);
-        self.told();
-    }
-
-    fn secrets(&mut self, event: Event) {
-        self.secrets = Some(event);
-        self.told();
-    }
-
-    /// The worse of the two is how both fare.
-    fn told(&mut self) {
-        let told = match (&self.registries, &self.secrets) {
-            (Some(trouble @ (Event::Broken(_) | Event::Missing(_))), _)
-            | (_, Some(trouble @ (Event::Broken(_) | Event::Missing(_)))) => trouble.clone(),
-            (Some(Event::Working), Some(Event::Working)) => Event::Working,
-            _ => return,
+    /// The worst of them is how all fare.
+    fn tell(&mut self, of: impl FnOnce(&mut Self) -> &mut Option<Event>, event: Event) {
+        *of(self) = Some(event);
+        let all = [&self.registries, &self.secrets, &self.pushes];
+        let mut told = all.iter().copied().flatten();
+        let worst = told
+            .clone()
+            .find(|event| matches!(event, Event::Broken { .. }))
+            .or_else(|| told.find(|event| matches!(event, Event::Missing { .. })));
+        let event = match worst {
+            Some(worst) => worst.clone(),
+            None if all.iter().all(|told| told.is_some()) => Event::Working,
+            None => return,
         };
-        (self.tell)(told);
+        (self.tell)(event);
     }
 }
 
@@ -339,6 +370,9 @@ fn what(id: &str) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// As messages name all of them.
+const WHAT: &str = "registries";
 
 /// As a rule of RBAC names it.
 const RESOURCE: &str = "registries.waypost.dev";

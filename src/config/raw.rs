@@ -138,7 +138,7 @@ pub struct Pushes {
     pub route: bool,
     /// Whether the rule `latest-push` adds the digest of the push. Variable: `WAYPOST_PUSHES__PIN`.
     pub pin: bool,
-    /// How often targets in use are asked whether they still exist. Variable: `WAYPOST_PUSHES__VERIFY`.
+    /// How often the target of each latest push is asked whether it is still there; `0s`: never. Variable: `WAYPOST_PUSHES__VERIFY`.
     #[schemars(extend("examples" = ["10m"]))]
     pub verify: String,
 }

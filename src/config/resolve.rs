@@ -68,19 +68,17 @@ impl Resolver {
         let policies_dir = self.path("policies.dir", policies.dir);
         let presets = self.presets(policies.presets, flags);
         let verify = self.duration("pushes.verify", &pushes.verify);
-        if verify == Some(Duration::ZERO) {
-            self.bad(
-                key("pushes.verify"),
-                "0 would ask without a pause",
-                "write it like `10m`",
-            );
-        }
+        let verify = match verify {
+            Some(verify) if verify.is_zero() => Some(verify),
+            Some(_) => self.at_least("pushes.verify", &pushes.verify, SHORTEST_PAUSE),
+            None => None,
+        };
         let store_path = self.path("store.path", store.path);
         let registries_dir = registries.dir.map(|path| self.path("registries.dir", path));
         let probe = self.duration("registries.probe", &registries.probe);
         let probe = match probe {
             Some(probe) if probe.is_zero() => Some(probe),
-            Some(_) => self.at_least("registries.probe", &registries.probe, SHORTEST_PROBE),
+            Some(_) => self.at_least("registries.probe", &registries.probe, SHORTEST_PAUSE),
             None => None,
         };
         if let Some(name) = &api.secret {
@@ -359,8 +357,8 @@ fn key(name: &str) -> Path {
 /// Within less, an API server that is slow for a moment would cost a controller its Lease. Leases count in whole seconds.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
-/// A registry is somebody else's machine.
-const SHORTEST_PROBE: Duration = Duration::from_secs(1);
+/// Between two questions: a registry is somebody else's machine.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The kubelet takes up to a minute and a half to bring a renewed certificate to the replicas; less is for tests.
 const SHORTEST_LEAF: Duration = Duration::from_secs(10);

@@ -149,7 +149,7 @@ const KEYS: [(&str, &str, &str, &str); 34] = [
     ),
     ("pushes.route", "false", "false", "false"),
     ("pushes.pin", "true", "true", "true"),
-    ("pushes.verify", "1h", "1h", "3600s"),
+    ("pushes.verify", "0s", "0s", "0ns"),
     ("store.kind", "kubernetes", "kubernetes", "Kubernetes"),
     ("store.path", "/s", "/s", "/s"),
     ("registries.dir", "/r", "/r", "Some(\"/r\")"),
@@ -432,7 +432,13 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "less than nothing",
             "",
         ),
-        ("pushes: {verify: 0s}", "invalid-value", "1:18", "without a pause", ""),
+        (
+            "pushes: {verify: 0.5s}",
+            "invalid-value",
+            "1:18",
+            "is too short",
+            "`1s` or more",
+        ),
         (
             "pushes: {route: yes}",
             "wrong-type",

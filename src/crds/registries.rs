@@ -17,7 +17,7 @@ pub(super) fn registries() -> Value {
         check(&mut spec["properties"][key], checks);
     }
     check(&mut spec["properties"]["tokenHosts"]["items"], TOKEN_HOST_CHECKS);
-    for key in ["pullCredential", "pushCredential"] {
+    for key in ["pullCredential", "pushCredential", "notificationToken"] {
         check(
             &mut spec["properties"][key]["properties"]["secretName"],
             SECRET_NAME_CHECKS,
@@ -73,6 +73,7 @@ fn bound(spec: &mut Value) {
         (&["namespaces", "names"], json!({"minItems": 1, "maxItems": 500})),
         (&["pullCredential", "secretName"], json!({"maxLength": 253})),
         (&["pushCredential", "secretName"], json!({"maxLength": 253})),
+        (&["notificationToken", "secretName"], json!({"maxLength": 253})),
     ] {
         let place = path.iter().enumerate().fold(&mut *properties, |place, (depth, key)| {
             if depth == 0 {

@@ -1,8 +1,8 @@
-//! The REST API: `/v1/…`, for people, scripts and programs that say which registries there are.
+//! The REST API: `/v1/…`, for people, scripts and programs that say which registries there are, and what was pushed to them.
 //!
 //! [`router`] answers every path; [`route`](self) has the list of them, from which the OpenAPI document is made, too. What a request
 //! goes through, in this order: the token, the method, the body, the registry. Nobody's bytes are parsed before it is known whose they
-//! are. What goes wrong is told by a problem document (RFC 9457), and no answer, log line or metric has a credential in it.
+//! are; where a body names the registry that a right is needed for, the token is asked about again when it is known. What goes wrong is told by a problem document (RFC 9457), and no answer, log line or metric has a credential in it.
 
 mod body;
 mod credentials;
@@ -10,9 +10,12 @@ mod guard;
 mod json;
 mod openapi;
 mod problem;
+mod push;
+mod pushes;
 mod query;
 mod registries;
 mod registry;
+mod report;
 mod route;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -39,13 +42,14 @@ use self::{
 use super::{server, throttle::Throttle};
 use crate::{
     authorization::Authorizer,
+    pushes::PushId,
     registry::id_problem,
     store::{Store, Version},
 };
 
 /// What the API works with.
 pub struct ApiState {
-    /// Where registries are kept.
+    /// Where registries and push records are kept.
     pub store: Arc<dyn Store>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
@@ -117,7 +121,8 @@ pub fn router(state: ApiState) -> Router {
         served,
         limits,
         guard: Guard::new(authorizer, limits.patience),
-        request: registries::shape(),
+        registrations: registries::shape(),
+        reports: pushes::shape(),
         openapi: openapi::document().to_string().into_bytes(),
         refused: Throttle::default(),
     };
@@ -141,9 +146,21 @@ struct Api {
     served: Observer,
     limits: Limits,
     guard: Guard,
-    request: Shape,
+    registrations: Shape,
+    reports: Shape,
     openapi: Vec<u8>,
     refused: Throttle,
+}
+
+/// What becomes known of a request while it is answered, for its line in the log.
+#[derive(Default)]
+struct Known {
+    /// Whose token it has.
+    user: Option<String>,
+    /// The registry that it is about. It is an id, whether there is one of it or not.
+    registry: Option<String>,
+    /// The push that it is about, likewise.
+    push: Option<PushId>,
 }
 
 /// What is answered where all is well.
@@ -162,8 +179,8 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response<Body>
     let id = request_id();
     let route = Route::of(request.uri().path());
     let method = request.method().clone();
-    let mut user = None;
-    let work = AssertUnwindSafe(api.serve(&route, request, &mut user)).catch_unwind();
+    let mut known = Known::of(&route);
+    let work = AssertUnwindSafe(api.serve(&route, request, &mut known)).catch_unwind();
     let answer = match tokio::time::timeout(api.limits.deadline, work).await {
         Ok(Ok(answer)) => answer,
         // The panic hook has said where.
@@ -194,7 +211,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response<Body>
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-request-id", id);
     }
-    api.tell(&route, &method, response.status(), answer.err(), user, &id, started);
+    api.tell(&route, &method, response.status(), answer.err(), known, &id, started);
     if method == Method::HEAD {
         return without_body(response);
     }
@@ -202,17 +219,17 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response<Body>
 }
 
 impl Api {
-    async fn serve(&self, route: &Route, request: Request, user: &mut Option<String>) -> Result<Answer, Problem> {
+    async fn serve(&self, route: &Route, request: Request, known: &mut Known) -> Result<Answer, Problem> {
         let (parts, body) = request.into_parts();
         let operation = route.operation(&parts.method);
+        let peer = parts
+            .extensions
+            .get::<server::Peer>()
+            .map(|server::Peer(peer)| peer.ip());
         // It says what the source says: whoever makes a client of it, or a page, need be nobody.
         if *route != Route::OpenApi {
-            let peer = parts
-                .extensions
-                .get::<server::Peer>()
-                .map(|server::Peer(peer)| peer.ip());
             let access = operation.and_then(|operation| operation.access(route));
-            self.guard.admit(&parts.headers, peer, access, user).await?;
+            self.guard.admit(&parts.headers, peer, access, &mut known.user).await?;
         }
         let Some(operation) = operation else {
             return nothing_there(route, &parts.method);
@@ -221,24 +238,29 @@ impl Api {
         match (operation, route) {
             (Operation::List, _) => self.list(&query).await,
             (Operation::Create, _) => {
-                let request = self.request(&parts.headers, body).await?;
+                let request = self.read(&self.registrations, &parts.headers, body).await?;
                 self.create(request).await
             }
             (Operation::Get, Route::Registry(id)) => self.get(id).await,
             (Operation::Replace, Route::Registry(id)) => {
                 let condition = registries::Condition::of(&parts.headers)?;
-                let request = self.request(&parts.headers, body).await?;
+                let request = self.read(&self.registrations, &parts.headers, body).await?;
                 self.replace(id, &condition, request).await
             }
             (Operation::Delete, Route::Registry(id)) => {
                 let condition = registries::Condition::of(&parts.headers)?;
                 self.delete(id, &condition, query.flag("force")?).await
             }
+            (Operation::ListPushes, _) => self.list_pushes(&query).await,
+            (Operation::ReportPush, _) => self.report_push(&parts.headers, peer, body, known).await,
+            (Operation::GetPush, Route::Push(id)) => self.get_push(id).await,
             (Operation::OpenApi, _) => Ok(Answer {
                 body: Some(self.openapi.clone()),
                 ..Answer::default()
             }),
-            (Operation::Get | Operation::Replace | Operation::Delete, _) => nothing_there(route, &parts.method),
+            (Operation::Get | Operation::Replace | Operation::Delete | Operation::GetPush, _) => {
+                nothing_there(route, &parts.method)
+            }
         }
     }
 
@@ -250,7 +272,7 @@ impl Api {
         method: &Method,
         status: StatusCode,
         problem: Option<Problem>,
-        user: Option<String>,
+        known: Known,
         request: &str,
         started: Instant,
     ) {
@@ -266,32 +288,49 @@ impl Api {
             status,
         } = served;
         let mut held_back = 0;
-        if user.is_none() && *route != Route::OpenApi {
+        if known.user.is_none() && *route != Route::OpenApi {
             // Nobody's requests do not fill the log.
             match self.refused.pass(std::time::Instant::now()) {
                 Some(others) => held_back = others,
                 None => return,
             }
         }
-        let registry = match route {
-            Route::Registry(id) if id_problem(id).is_none() => Some(&**id),
-            _ => None,
-        };
         let problem = problem.map(|problem| problem.kind.title());
         // A name in a cluster is whatever an authenticator makes of it.
-        let user = user.map(|user| user.escape_debug().to_string());
+        let user = known.user.map(|user| user.escape_debug().to_string());
         tracing::info!(
             method,
             route = template,
             status,
             duration_ms = started.elapsed().as_secs_f64() * 1000.0,
             user,
-            registry,
+            registry = known.registry,
+            push = known.push.as_ref().map(PushId::as_str),
             problem,
             request,
             held_back,
             "answered {method} {template} with {status}"
         );
+    }
+}
+
+impl Known {
+    /// What the path says, as far as it is what it should be.
+    fn of(route: &Route) -> Self {
+        let push = match route {
+            Route::Push(id) => PushId::parse(id),
+            _ => None,
+        };
+        let registry = match (route, &push) {
+            (Route::Registry(id), _) if id_problem(id).is_none() => Some(id.clone()),
+            (_, Some(push)) => Some(push.registry().to_owned()),
+            _ => None,
+        };
+        Self {
+            user: None,
+            registry,
+            push,
+        }
     }
 }
 
@@ -324,7 +363,7 @@ fn nothing_there(route: &Route, method: &Method) -> Result<Answer, Problem> {
     if *route == Route::Nowhere {
         return Err(Problem::new(
             Kind::NotFound,
-            "there is nothing at this path: registries are at /v1/registries, and /v1/openapi.json says what else there is",
+            "there is nothing at this path: registries are at /v1/registries, pushes at /v1/pushes, and /v1/openapi.json says what else there is",
         ));
     }
     if method == Method::OPTIONS {

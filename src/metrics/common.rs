@@ -2,13 +2,14 @@
 
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::{PullSecretMetrics, RegistryMetrics, process::Process, register};
+use super::{PullSecretMetrics, RegistryMetrics, VerificationMetrics, process::Process, register};
 
 /// The part that the metrics of all kinds of process have in common, with the registry that all of theirs are in.
 pub struct Common {
     pub(super) registry: Registry,
     api_requests: IntCounterVec,
     registries: RegistryMetrics,
+    verifications: VerificationMetrics,
     process: Process,
 }
 
@@ -23,6 +24,7 @@ impl Common {
         Self {
             api_requests: register(&registry, IntCounterVec::new(requests, &labels)),
             registries: RegistryMetrics::register(&registry),
+            verifications: VerificationMetrics::register(&registry),
             process: Process::register(&registry),
             registry,
         }
@@ -42,6 +44,11 @@ impl Common {
     /// Those of registries.
     pub fn registries(&self) -> RegistryMetrics {
         self.registries.clone()
+    }
+
+    /// Those of the questions whether what was pushed is there.
+    pub fn verifications(&self) -> VerificationMetrics {
+        self.verifications.clone()
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

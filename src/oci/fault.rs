@@ -126,6 +126,12 @@ pub enum Fault {
         /// Host and port.
         host: String,
     },
+    /// It sends something else than what it was asked for.
+    #[error("{host} sends something that does not have the digest that it was asked for by")]
+    OtherContent {
+        /// Host and port.
+        host: String,
+    },
     /// It answers with more than anybody reads.
     #[error("{host} answers with more than {limit} bytes where few are enough")]
     TooLong {
@@ -203,6 +209,7 @@ impl Fault {
             Self::NotHttp { .. } => "NotHttp",
             Self::Server { .. } => "ServerError",
             Self::NotARegistry { .. } | Self::Redirects { .. } | Self::TooLong { .. } => "NotARegistry",
+            Self::OtherContent { .. } => "OtherContent",
             Self::Limited { .. } => "RateLimited",
             Self::Tokens { .. } => "NoToken",
             Self::Elsewhere { .. } => "RedirectedElsewhere",

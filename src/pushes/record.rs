@@ -1,6 +1,7 @@
 //! What is kept of the pushes of one image into one registry.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Image, PushId};
@@ -22,31 +23,36 @@ pub struct Record {
 }
 
 /// One push, how it went or how it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attempt {
     /// How far it is.
     pub state: State,
     /// The how-manieth of the pair it is, from 1.
+    #[schemars(extend("format" = "int32"))]
     pub attempt: u32,
     /// Why it failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<str>>,
     /// How many bytes there are to send, where somebody counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
     pub bytes_total: Option<u64>,
     /// How many of them are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
     pub bytes_done: Option<u64>,
     /// When it began, or when it was first told of.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub finished_at: Option<Timestamp>,
 }
 
 /// How far a push is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
     /// It has not begun.
@@ -60,7 +66,7 @@ pub enum State {
 }
 
 /// A push that went well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Success {
     /// The reference that it is under in the registry, with the image's tag (or its digest, where it has no tag).
@@ -74,8 +80,10 @@ pub struct Success {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Box<str>>,
     /// When it was done: what the event says, and never later than it was received.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub finished_at: Timestamp,
     /// Of two pushes at the same time the one with the greater number is the later: the store gives it out.
+    #[schemars(extend("format" = "int64"))]
     pub sequence: u64,
 }
 

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::Address;
 
-/// The credentials of one registry.
+/// The credentials of one registry. The token that it notifies with is not among them: it is sent to nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// To pull with: reaches namespaces.
@@ -50,6 +50,20 @@ pub struct Login {
 /// A text that is shown to nobody and wiped from memory when it goes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Zeroizing<String>);
+
+/// What is wrong with a notification token, if anything: nobody guesses one of so many characters, and every one of them can be sent in
+/// any form of an `Authorization` header.
+pub fn token_problem(token: &str) -> Option<&'static str> {
+    if token.len() < LEAST_TOKEN_CHARACTERS {
+        Some("it has fewer than 16 characters")
+    } else if token.len() > MOST_TOKEN_CHARACTERS {
+        Some("it has more than 1,024 characters")
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("it has a space, a line end or a letter in it that is not ASCII")
+    } else {
+        None
+    }
+}
 
 /// Why a docker config is of no use for a registry. Says nothing of what is in it but hosts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +107,14 @@ impl fmt::Debug for Password {
 }
 
 impl Credential {
+    /// A registry's notification token, which goes with no username.
+    pub fn token(token: Password) -> Self {
+        Self::Login(Login {
+            username: String::new(),
+            password: token,
+        })
+    }
+
     /// Whether the password may become another one without anybody saying so to Waypost.
     pub fn is_elsewhere(&self) -> bool {
         !matches!(self, Self::Login(_))
@@ -232,3 +254,6 @@ fn over(key: &str, address: &Address) -> Option<usize> {
     };
     (key.host == address.host && below).then_some(key.organization.len())
 }
+
+const LEAST_TOKEN_CHARACTERS: usize = 16;
+const MOST_TOKEN_CHARACTERS: usize = 1024;

@@ -44,6 +44,10 @@ pub struct RegistrySpec {
     /// The credential that Waypost pushes with: it reaches no namespace. Without it, the one to pull with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub push_credential: Option<SecretSource>,
+    /// The token that the registry's notifications come with, of at least 16 characters: it is sent to nobody. Without it, the registry
+    /// cannot notify.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notification_token: Option<SecretSource>,
 }
 
 /// How credentials for a registry are come by.
@@ -83,6 +87,6 @@ pub struct NamespacesSpec {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SecretSource {
     /// The name of a Secret in Waypost's own namespace: with the keys `username` and `password` (type `kubernetes.io/basic-auth` has
-    /// them), or of type `kubernetes.io/dockerconfigjson`.
+    /// them), or of type `kubernetes.io/dockerconfigjson`. A token is the one key `token`, or `password`.
     pub secret_name: String,
 }

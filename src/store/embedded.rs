@@ -1,14 +1,19 @@
 //! The home on one machine: a file.
 //!
-//! What is in the file is in memory, too, from when it is opened, and read there. A change is in memory once it is on the disk, so
-//! that nobody sees what a crash could take back. One change is made at a time, each by a durable commit; when its caller goes away it is
-//! made nevertheless. A file that is full or cannot be written fails the change and nothing else: the next one opens it again.
+//! What is in the file is in memory, too, from when it is opened, and read there; but for push records, of which there may be a million:
+//! they are read from the file, and which of them are the latest is in memory. A change is in memory once it is on the disk, so that nobody
+//! sees what a crash could take back. One change is made at a time, each by a durable commit; when its caller goes away it is made
+//! nevertheless. A file that is full or cannot be written fails the change and nothing else: whoever comes next opens it again.
 
 mod error;
+mod failure;
+mod handle;
 mod home;
+mod load;
 mod medium;
 mod pushes;
 mod record;
+mod tables;
 
 use std::{
     fmt, io,
@@ -21,15 +26,22 @@ use jiff::Timestamp;
 use redb::backends::InMemoryBackend;
 use tokio::sync::watch;
 
-pub use self::error::OpenError;
+pub use self::{error::OpenError, pushes::MOST_RECORDS};
 use self::{
-    home::{Entries, Failure, Home, PULL, PUSH, Unwritten, Write},
+    failure::Failure,
+    handle::Handle,
+    home::{Entries, Home, Unwritten, Write},
+    load::Contents,
     medium::{Disk, Found, Medium},
+    tables::{NOTIFY, PULL, PUSH},
 };
 use super::{Change, DeclaredBy, Draft, Edition, Registries, Store, StoreError, Stored, Version};
-use crate::registry::{Condition, Credentials, id_problem};
+use crate::{
+    pushes::Index,
+    registry::{Condition, Credential, Credentials, id_problem},
+};
 
-/// Keeps registries and their credentials in a file, or in memory.
+/// Keeps registries, their credentials and push records in a file, or in memory.
 #[derive(Clone)]
 pub struct Embedded {
     inner: Arc<Inner>,
@@ -41,17 +53,22 @@ pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 struct Inner {
     /// Whoever changes something has it.
     home: Arc<tokio::sync::Mutex<Home>>,
+    /// Whoever reads push records uses it.
+    handle: Handle,
     entries: RwLock<Entries>,
     published: watch::Sender<Registries>,
+    index: watch::Sender<Index>,
     clock: Clock,
     id: Box<str>,
-    records: pushes::Records,
+    most_records: usize,
 }
 
 /// A registry and its credentials.
+#[derive(Clone)]
 struct Entry {
     stored: Stored,
     credentials: Credentials,
+    token: Option<Credential>,
 }
 
 impl Embedded {
@@ -81,7 +98,7 @@ impl Embedded {
                 medium
             }
         };
-        Self::on(medium, path.display().to_string(), clock)
+        Self::on(medium, path.display().to_string(), clock, MOST_RECORDS)
     }
 
     /// A new one in memory, which is gone when the last clone is dropped. For tests.
@@ -99,23 +116,39 @@ impl Embedded {
     ///
     /// As [`Embedded::in_memory`].
     pub fn in_memory_at(clock: Clock) -> Result<Self, OpenError> {
-        let medium = Medium::new(InMemoryBackend::new());
-        Home::create(&medium).map_err(|failure| OpenError::io(Path::new("in memory"), failure.into()))?;
-        Self::on(medium, "in memory".to_owned(), clock)
+        Self::made_in_memory(clock, MOST_RECORDS)
     }
 
-    fn on(medium: Arc<Medium>, name: String, clock: Clock) -> Result<Self, OpenError> {
-        let (home, entries) = Home::open(medium, name)?;
+    /// The same with room for so many push records.
+    ///
+    /// # Errors
+    ///
+    /// As [`Embedded::in_memory`].
+    pub fn in_memory_of(most_records: usize) -> Result<Self, OpenError> {
+        Self::made_in_memory(Box::new(Timestamp::now), most_records)
+    }
+
+    fn made_in_memory(clock: Clock, most_records: usize) -> Result<Self, OpenError> {
+        let medium = Medium::new(InMemoryBackend::new());
+        Home::create(&medium).map_err(|failure| OpenError::io(Path::new("in memory"), failure.into()))?;
+        Self::on(medium, "in memory".to_owned(), clock, most_records)
+    }
+
+    fn on(medium: Arc<Medium>, name: String, clock: Clock, most_records: usize) -> Result<Self, OpenError> {
+        let (home, Contents { entries, index }) = Home::open(medium, name)?;
         let (published, _) = watch::channel(listed(&entries));
+        let (index, _) = watch::channel(index);
         let id = format!("{:016x}", home.id()).into();
         Ok(Self {
             inner: Arc::new(Inner {
                 id,
+                handle: home.handle(),
                 home: Arc::new(tokio::sync::Mutex::new(home)),
                 entries: RwLock::new(entries),
                 published,
+                index,
                 clock,
-                records: pushes::Records::new(),
+                most_records,
             }),
         })
     }
@@ -159,9 +192,10 @@ impl Inner {
     fn ready(&self, home: &mut Home) -> Result<(), StoreError> {
         match home.ready() {
             Ok(None) => Ok(()),
-            Ok(Some(entries)) => {
+            Ok(Some(Contents { entries, index })) => {
                 tracing::info!("the store can be written again");
                 self.publish(|present| *present = entries);
+                self.index.send_replace(index);
                 Ok(())
             }
             Err(OpenError::Io { source, .. }) if is_full(&source) => Err(StoreError::Full(source.to_string())),
@@ -170,10 +204,10 @@ impl Inner {
     }
 
     /// Writes, and when it is on the disk shows it to those who read.
-    fn commit(&self, home: &mut Home, write: &Write<'_>, change: impl FnOnce(&mut Entries)) -> Result<(), StoreError> {
-        let number = home.sequence() + 1;
+    fn commit(&self, home: &mut Home, write: &Write<'_>, show: impl FnOnce()) -> Result<(), StoreError> {
+        let number = home.sequence() + write.numbers();
         let Err(Unwritten { failure, untouched }) = home.commit(write) else {
-            self.publish(change);
+            show();
             return Ok(());
         };
         tracing::warn!("the store could not be written: {failure}");
@@ -194,7 +228,7 @@ impl Inner {
     }
 
     /// The registry as it is, where `expected` is its version.
-    fn expected(&self, id: &str, expected: Option<&Version>) -> Result<(Stored, Credentials), StoreError> {
+    fn expected(&self, id: &str, expected: Option<&Version>) -> Result<Entry, StoreError> {
         let entries = self.entries();
         let entry = entries.get(id).ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
         if expected.is_some_and(|expected| *expected != entry.stored.version) {
@@ -203,27 +237,31 @@ impl Inner {
                 current: entry.stored.version.clone(),
             });
         }
-        Ok((entry.stored.clone(), entry.credentials.clone()))
+        Ok(entry.clone())
     }
 
     /// Makes what is there into what the draft says; `before` is an empty registry where it is `new`.
     fn put(&self, home: &mut Home, before: &Entry, draft: Draft, new: bool) -> Result<Stored, StoreError> {
-        let Draft { spec, pull, push } = draft;
-        if spec.pull_credential.is_some() || spec.push_credential.is_some() {
+        let Draft {
+            spec,
+            pull,
+            push,
+            notify,
+        } = draft;
+        let sources = [&spec.pull_credential, &spec.push_credential, &spec.notification_token];
+        if sources.iter().any(|source| source.is_some()) {
             return Err(StoreError::Unsupported(
                 "a credential in a Secret is for a cluster: give a username and a password, a file or a variable"
                     .to_owned(),
             ));
         }
         let number = home.sequence() + 1;
-        let mut entry = Entry {
-            stored: before.stored.clone(),
-            credentials: before.credentials.clone(),
-        };
+        let mut entry = before.clone();
         let mut credentials = Vec::new();
         for (which, change, kept, edition) in [
             (PULL, pull, &mut entry.credentials.pull, &mut entry.stored.pull),
             (PUSH, push, &mut entry.credentials.push, &mut entry.stored.push),
+            (NOTIFY, notify, &mut entry.token, &mut entry.stored.notify),
         ] {
             let next = match change {
                 Change::Keep => continue,
@@ -247,13 +285,13 @@ impl Inner {
             entry.stored.updated_at = (self.clock)().max(entry.stored.updated_at);
         }
         let stored = entry.stored.clone();
-        let write = Write {
+        let write = Write::Registry {
             id: &stored.id,
             record: Some(record::written(&stored)?),
             credentials,
         };
-        self.commit(home, &write, |entries| {
-            entries.insert(entry.stored.id.clone(), entry);
+        self.commit(home, &write, || {
+            self.publish(|entries| drop(entries.insert(entry.stored.id.clone(), entry)));
         })?;
         Ok(stored)
     }
@@ -290,6 +328,7 @@ impl Store for Embedded {
                 spec: Default::default(),
                 pull: None,
                 push: None,
+                notify: None,
                 version: Version(String::new()),
                 declared_by: DeclaredBy::Anybody,
                 conditions: Vec::new(),
@@ -308,8 +347,8 @@ impl Store for Embedded {
     ) -> BoxFuture<'s, Result<Stored, StoreError>> {
         let (id, expected) = (id.to_owned(), expected.cloned());
         self.change(move |inner, home| {
-            let (stored, credentials) = inner.expected(&id, expected.as_ref())?;
-            inner.put(home, &Entry { stored, credentials }, draft, false)
+            let before = inner.expected(&id, expected.as_ref())?;
+            inner.put(home, &before, draft, false)
         })
     }
 
@@ -317,13 +356,15 @@ impl Store for Embedded {
         let (id, expected) = (id.to_owned(), expected.cloned());
         self.change(move |inner, home| {
             inner.expected(&id, expected.as_ref())?;
-            let write = Write {
+            let index = inner.index_without(home, &id)?;
+            let write = Write::Registry {
                 id: &id,
                 record: None,
-                credentials: vec![(PULL, None), (PUSH, None)],
+                credentials: [PULL, PUSH, NOTIFY].map(|which| (which, None)).into(),
             };
-            inner.commit(home, &write, |entries| {
-                entries.remove(&id);
+            inner.commit(home, &write, || {
+                inner.index.send_replace(index);
+                inner.publish(|entries| drop(entries.remove(&id)));
             })
         })
     }
@@ -336,23 +377,33 @@ impl Store for Embedded {
         .boxed()
     }
 
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        async move {
+            let found = self.inner.entries().get(id).map(|entry| entry.token.clone());
+            found.ok_or_else(|| StoreError::NotFound(id.to_owned()))
+        }
+        .boxed()
+    }
+
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
         let id = id.to_owned();
         self.change(move |inner, home| {
-            let (mut stored, _) = inner.expected(&id, None)?;
+            let mut stored = inner.expected(&id, None)?.stored;
             if stored.conditions == conditions {
                 return Ok(());
             }
             stored.conditions = conditions;
-            let write = Write {
+            let write = Write::Registry {
                 id: &id,
                 record: Some(record::written(&stored)?),
                 credentials: Vec::new(),
             };
-            inner.commit(home, &write, |entries| {
-                if let Some(entry) = entries.get_mut(&id) {
-                    entry.stored.conditions = std::mem::take(&mut stored.conditions);
-                }
+            inner.commit(home, &write, || {
+                inner.publish(|entries| {
+                    if let Some(entry) = entries.get_mut(&id) {
+                        entry.stored.conditions = std::mem::take(&mut stored.conditions);
+                    }
+                });
             })
         })
     }
@@ -363,6 +414,7 @@ impl Entry {
         Self {
             stored,
             credentials: Credentials::default(),
+            token: None,
         }
     }
 }
@@ -373,15 +425,6 @@ impl fmt::Debug for Embedded {
         f.debug_struct("Embedded")
             .field("registries", &registries)
             .finish_non_exhaustive()
-    }
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Io(error) => error,
-            other => Self::other(other.to_string()),
-        }
     }
 }
 

@@ -22,3 +22,4 @@ mod reference_conformance;
 mod serve;
 mod store;
 mod support;
+mod verification;

@@ -107,6 +107,7 @@ fn a_stop_of_a_real_registry_is_noticed_within_fifteen_seconds_and_its_return_wi
                     password: Password::new("hunter2-is-nowhere".to_owned()),
                 })),
                 push: Change::Keep,
+                notify: Change::Keep,
             };
             store.create("real", draft).await.unwrap();
             until(&store, Status::True).await;

@@ -26,3 +26,10 @@ async fn a_store_in_a_file_is_one() {
     };
     contract::holds(make, Able { many: 100, ..EMBEDDED }).await;
 }
+
+#[tokio::test]
+async fn a_store_has_a_limit() {
+    for most in [12, 30] {
+        contract::has_a_limit(&Embedded::in_memory_of(most).unwrap(), most).await;
+    }
+}

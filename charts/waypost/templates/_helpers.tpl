@@ -200,6 +200,9 @@ before the release's own definitions are there. Credentials are not in them, but
     {{- with include "waypost.registrySecret" (list $ $id ($registry.push | default dict) "push") }}
     pushCredential: {secretName: {{ . }}}
     {{- end }}
+    {{- with include "waypost.notificationSecret" (list $ $id ($registry.notifications | default dict)) }}
+    notificationToken: {secretName: {{ . }}}
+    {{- end }}
 {{- end }}
 {{- end }}
 
@@ -218,6 +221,21 @@ before the release's own definitions are there. Credentials are not in them, but
 {{- fail (printf "registries.%s has a username or a password without the other" $id) -}}
 {{- end -}}
 {{- include "waypost.name" $ }}-registry-{{ $id }}-{{ index . 3 -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with the token of a registry's notifications, if it has one. Takes a list of the context, the id and what has the token. */}}
+{{- define "waypost.notificationSecret" -}}
+{{- $ := index . 0 -}}
+{{- $id := index . 1 -}}
+{{- $notifications := index . 2 -}}
+{{- if and $notifications.existingSecret $notifications.token -}}
+{{- fail (printf "registries.%s.notifications has both existingSecret and a token: leave one of the two out" $id) -}}
+{{- end -}}
+{{- if $notifications.existingSecret -}}
+{{- $notifications.existingSecret -}}
+{{- else if $notifications.token -}}
+{{- include "waypost.name" $ }}-registry-{{ $id }}-notifications
 {{- end -}}
 {{- end }}
 

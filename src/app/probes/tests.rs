@@ -52,6 +52,7 @@ impl Asking {
             spec: spec(port),
             pull,
             push: Change::Keep,
+            notify: Change::Keep,
         };
         self.store.create(id, draft).await.unwrap();
     }
@@ -200,6 +201,7 @@ async fn what_is_said_is_written_once_and_a_change_of_the_credential_is_followed
         spec: spec(served.port()),
         pull,
         push: Change::Keep,
+        notify: Change::Keep,
     };
     asking
         .store
@@ -247,6 +249,7 @@ async fn a_host_that_is_named_gets_the_credential_from_then_on_and_the_registry_
         },
         pull,
         push: Change::Keep,
+        notify: Change::Keep,
     };
     let reachable = || {
         let mut conditions = asking.conditions("corp");
@@ -310,6 +313,7 @@ async fn a_registry_that_is_removed_leaves_nothing_and_one_that_moves_begins_ane
         spec: spec(open.port()),
         pull: Change::Keep,
         push: Change::Keep,
+        notify: Change::Keep,
     };
     asking.store.replace("moves", draft, None).await.unwrap();
     asking.until("moves", Reachable, True, "Answers").await;
@@ -422,6 +426,10 @@ impl Store for Behind {
         self.0.credentials(id)
     }
 
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.0.notification_token(id)
+    }
+
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
         self.0.report(id, conditions)
     }
@@ -435,6 +443,7 @@ async fn a_password_that_came_with_another_host_is_not_sent_to_the_one_of_before
         spec: spec(port),
         pull: login(password),
         push: Change::Keep,
+        notify: Change::Keep,
     };
     store.create("r", draft(served.port(), "old")).await.unwrap();
     let behind = Behind(store.clone(), watch::Sender::new(store.list().await.unwrap()));

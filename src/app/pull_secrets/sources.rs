@@ -181,6 +181,7 @@ mod tests {
             spec: serde_json::from_value(json!({ "url": url })).unwrap(),
             pull,
             push: Change::Keep,
+            notify: Change::Keep,
         }
     }
 

@@ -214,6 +214,11 @@ impl Known {
         }
     }
 
+    /// By which each of them is told from every other that ever was.
+    pub(super) fn uids(&self) -> BTreeSet<String> {
+        self.objects.values().map(|object| object.uid.clone()).collect()
+    }
+
     /// What is known of this one.
     pub(super) fn object(&self, id: &str) -> Option<&Object> {
         self.objects.get(id)
@@ -249,6 +254,7 @@ impl Known {
             spec,
             pull: edition(&object.pull),
             push: edition(&object.push),
+            notify: edition(&object.notify),
             version: object.version(),
             declared_by: object.declared_by,
             conditions: object.conditions.clone(),

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
+use super::secrets::Purpose;
 use crate::{
     crds::{GROUP, VERSION},
     registry::{Condition, RegistrySpec, id_problem},
@@ -29,6 +30,8 @@ pub(super) struct Object {
     pub(super) pull: Option<String>,
     /// The one to push with.
     pub(super) push: Option<String>,
+    /// The one with the token to notify with.
+    pub(super) notify: Option<String>,
     pub(super) declared_by: DeclaredBy,
     pub(super) conditions: Vec<Condition>,
     /// Which generation the conditions are about.
@@ -41,7 +44,7 @@ impl Object {
     pub(super) fn read(object: &DynamicObject) -> Self {
         let meta = &object.metadata;
         let id = meta.name.clone().unwrap_or_default();
-        let secret = |key: &str| Some(object.data["spec"][key]["secretName"].as_str()?.to_owned());
+        let secret = |purpose: Purpose| Some(object.data["spec"][purpose.key()]["secretName"].as_str()?.to_owned());
         let spec = match id_problem(&id) {
             Some(problem) => Err(format!("its name is no id of a registry: {problem}")),
             None => spec(&object.data["spec"]),
@@ -59,8 +62,9 @@ impl Object {
             generation,
             is_ending: meta.deletion_timestamp.is_some(),
             spec,
-            pull: secret("pullCredential"),
-            push: secret("pushCredential"),
+            pull: secret(Purpose::Pull),
+            push: secret(Purpose::Push),
+            notify: secret(Purpose::Notify),
             declared_by: match label.map(String::as_str) {
                 Some("Helm") => DeclaredBy::Helm,
                 _ => DeclaredBy::Anybody,
@@ -78,9 +82,19 @@ impl Object {
         Version(format!("{}-{}", self.uid, self.generation))
     }
 
+    /// The Secret that it names for this.
+    pub(super) fn secret(&self, purpose: Purpose) -> Option<&String> {
+        match purpose {
+            Purpose::Pull => self.pull.as_ref(),
+            Purpose::Push => self.push.as_ref(),
+            Purpose::Notify => self.notify.as_ref(),
+        }
+    }
+
     /// The Secrets that it names.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.pull.iter().chain(&self.push).map(String::as_str)
+        let named = Purpose::ALL.into_iter().filter_map(|purpose| self.secret(purpose));
+        named.map(String::as_str)
     }
 
     /// Whatever is made for it goes with it.

@@ -6,7 +6,7 @@ use kube::{Api, Resource, api::ListParams, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{super::explain, RESOURCE};
+use super::super::explain;
 use crate::store::StoreError;
 
 /// Why a request came to nothing.
@@ -61,8 +61,8 @@ fn failed(what: &str, verb: &str, error: &kube::Error) -> Failed {
         // What is written has been understood here: the cluster's definition is of another mind.
         422 => StoreError::Unsupported(why),
         403 => StoreError::Unavailable(format!("{why}; grant the right to {verb} it")),
-        404 if verb == "create" && what != RESOURCE => StoreError::Unavailable(format!(
-            "{why}; `waypost crds | kubectl apply -f -` makes {RESOURCE} known, where it is not"
+        404 if verb == "create" => StoreError::Unavailable(format!(
+            "{why}; `waypost crds | kubectl apply -f -` makes Waypost's objects known, where they are not"
         )),
         _ => StoreError::Unavailable(why),
     };

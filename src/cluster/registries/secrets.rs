@@ -35,6 +35,7 @@ use crate::{
 pub(super) enum Purpose {
     Pull,
     Push,
+    Notify,
 }
 
 /// The Secrets that no object named, by uid, and since when.
@@ -62,12 +63,15 @@ impl Kubernetes {
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
-            type_: Some(BASIC_AUTH.to_owned()),
+            type_: Some(if purpose == Purpose::Notify { OPAQUE } else { BASIC_AUTH }.to_owned()),
             immutable: Some(true),
-            data: Some(BTreeMap::from([
-                (USERNAME.to_owned(), bytes(&login.username)),
-                (PASSWORD.to_owned(), bytes(login.password.expose())),
-            ])),
+            data: Some(match purpose {
+                Purpose::Pull | Purpose::Push => BTreeMap::from([
+                    (USERNAME.to_owned(), bytes(&login.username)),
+                    (PASSWORD.to_owned(), bytes(login.password.expose())),
+                ]),
+                Purpose::Notify => BTreeMap::from([(TOKEN.to_owned(), bytes(login.password.expose()))]),
+            }),
             ..Secret::default()
         };
         let params = PostParams {
@@ -105,14 +109,14 @@ impl Kubernetes {
     }
 
     /// Whether the Secret has this login for the registry. Where it cannot be read, another is better.
-    pub(super) async fn has_login(&self, object: &Object, name: &str, login: &Login) -> bool {
+    pub(super) async fn has_login(&self, object: &Object, purpose: Purpose, name: &str, login: &Login) -> bool {
         if !self.secrets {
             return false;
         }
         let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await;
         let Ok(Some(secret)) = found else { return false };
         let address = object.spec.as_ref().ok().and_then(RegistrySpec::address);
-        login_of(secret, address.as_ref()).is_ok_and(|present| present == *login)
+        login_of(secret, purpose, address.as_ref()).is_ok_and(|present| present == *login)
     }
 
     /// Deletes exactly this one.
@@ -219,6 +223,20 @@ impl Kubernetes {
     }
 
     pub(super) async fn read_credentials(&self, id: &str) -> Result<Credentials, StoreError> {
+        let [pull, push] = self.read(id, [Purpose::Pull, Purpose::Push]).await?;
+        Ok(Credentials { pull, push })
+    }
+
+    pub(super) async fn read_token(&self, id: &str) -> Result<Option<Credential>, StoreError> {
+        let [token] = self.read(id, [Purpose::Notify]).await?;
+        Ok(token)
+    }
+
+    async fn read<const N: usize>(
+        &self,
+        id: &str,
+        purposes: [Purpose; N],
+    ) -> Result<[Option<Credential>; N], StoreError> {
         if !self.secrets {
             return Err(StoreError::Unsupported("this process may not read Secrets".to_owned()));
         }
@@ -229,7 +247,7 @@ impl Kubernetes {
                 .await?
                 .ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
             let object = Object::read(&object);
-            match self.named_credentials(&object).await {
+            match self.named_credentials(&object, purposes).await {
                 // It may have been replaced between the two looks.
                 Err(_) if version.as_ref() != Some(&object.version()) => version = Some(object.version()),
                 done => return done,
@@ -237,40 +255,60 @@ impl Kubernetes {
         }
     }
 
-    async fn named_credentials(&self, object: &Object) -> Result<Credentials, StoreError> {
+    async fn named_credentials<const N: usize>(
+        &self,
+        object: &Object,
+        purposes: [Purpose; N],
+    ) -> Result<[Option<Credential>; N], StoreError> {
+        let mut credentials = [const { None }; N];
+        for (credential, purpose) in credentials.iter_mut().zip(purposes) {
+            *credential = self.named_credential(object, purpose).await?;
+        }
+        Ok(credentials)
+    }
+
+    async fn named_credential(&self, object: &Object, purpose: Purpose) -> Result<Option<Credential>, StoreError> {
         let spec = object.spec.as_ref();
         let spec = spec
             .map_err(|why| StoreError::Unavailable(format!("{} cannot be understood: {why}", registry(&object.id))))?;
         let address = spec.address();
-        let mut credentials = Credentials::default();
-        for (purpose, name, credential) in [
-            (Purpose::Pull, &object.pull, &mut credentials.pull),
-            (Purpose::Push, &object.push, &mut credentials.push),
-        ] {
-            let Some(name) = name else { continue };
-            let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
-            let login = found.ok_or(Unusable::Missing);
-            let login = login.and_then(|secret| login_of(secret, address.as_ref()));
-            let login = login.map_err(|why| {
-                StoreError::Unavailable(format!(
-                    "{} in the namespace {}, which is the {}Credential of {}, {why}",
-                    what(name),
-                    self.namespace,
-                    purpose.word(),
-                    registry(&object.id)
-                ))
-            })?;
-            *credential = Some(Credential::Login(login));
-        }
-        Ok(credentials)
+        let Some(name) = object.secret(purpose) else {
+            return Ok(None);
+        };
+        let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
+        let login = found.ok_or(Unusable::Missing);
+        let login = login.and_then(|secret| login_of(secret, purpose, address.as_ref()));
+        let login = login.map_err(|why| {
+            StoreError::Unavailable(format!(
+                "{} in the namespace {}, which is the {} of {}, {why}",
+                what(name),
+                self.namespace,
+                purpose.key(),
+                registry(&object.id)
+            ))
+        })?;
+        Ok(Some(Credential::Login(login)))
     }
 }
 
 impl Purpose {
+    pub(super) const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Notify];
+
+    /// In the names of Secrets.
     fn word(self) -> &'static str {
         match self {
             Self::Pull => "pull",
             Self::Push => "push",
+            Self::Notify => "notify",
+        }
+    }
+
+    /// What names the Secret in an object's spec.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Pull => "pullCredential",
+            Self::Push => "pushCredential",
+            Self::Notify => "notificationToken",
         }
     }
 }
@@ -282,17 +320,21 @@ enum Unusable {
     Missing,
     #[error("has no `{0}`: it needs `username` and `password`, or to be of the type {DOCKER_CONFIG}")]
     NoKey(&'static str),
+    #[error("has neither a `token` nor a `password`")]
+    NoToken,
     #[error("has a `{0}` that is empty or no text")]
     NoText(&'static str),
     #[error("is of no use: {0}")]
     DockerConfig(String),
 }
 
-fn login_of(mut secret: Secret, address: Option<&Address>) -> Result<Login, Unusable> {
+fn login_of(mut secret: Secret, purpose: Purpose, address: Option<&Address>) -> Result<Login, Unusable> {
     // A newline at its end is a file's that it was made of, in Secrets that people make.
     let is_ours = registry_of(&secret.metadata).is_some();
-    let is_docker_config = secret.type_.as_deref() == Some(DOCKER_CONFIG);
+    let is_token = purpose == Purpose::Notify;
+    let is_docker_config = !is_token && secret.type_.as_deref() == Some(DOCKER_CONFIG);
     let mut data = secret.data.take().unwrap_or_default();
+    let token_key = [TOKEN, PASSWORD].into_iter().find(|key| data.contains_key(*key));
     let mut take = |key: &'static str| data.remove(key).map(|value| value.0).ok_or(Unusable::NoKey(key));
     let login = if is_docker_config {
         take(DOCKER_CONFIG_KEY).and_then(|mut json| {
@@ -320,12 +362,21 @@ fn login_of(mut secret: Secret, address: Option<&Address>) -> Result<Login, Unus
                 Ok(text)
             }
         };
-        text(USERNAME).and_then(|username| {
-            Ok(Login {
-                username,
-                password: Password::new(text(PASSWORD)?),
+        if is_token {
+            token_key.ok_or(Unusable::NoToken).and_then(|key| {
+                Ok(Login {
+                    username: String::new(),
+                    password: Password::new(text(key)?),
+                })
             })
-        })
+        } else {
+            text(USERNAME).and_then(|username| {
+                Ok(Login {
+                    username,
+                    password: Password::new(text(PASSWORD)?),
+                })
+            })
+        }
     };
     for value in data.values_mut() {
         value.0.zeroize();
@@ -362,7 +413,9 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 const REGISTRY: &str = "waypost.dev/registry";
 
 const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+const OPAQUE: &str = "Opaque";
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
+const TOKEN: &str = "token";

@@ -213,7 +213,7 @@ fn a_status_of_ours_and_of_others_is_no_change() {
 
 async fn store(server: &Server) -> Kubernetes {
     let list = || Answer::Json(200, json!({"metadata": {"resourceVersion": "1"}, "items": []}));
-    server.will([list(), list()]);
+    server.will([list(), list(), list()]);
     let server = server.clone();
     let connect = move || {
         let client = server.client();
@@ -232,6 +232,7 @@ fn draft() -> Draft {
             password: Password::new("hunter2".to_owned()),
         })),
         push: store::Change::Keep,
+        notify: store::Change::Keep,
     }
 }
 

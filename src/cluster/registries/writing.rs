@@ -31,10 +31,11 @@ enum Reference {
     New(String),
 }
 
-/// What becomes of both names. Secrets that were written for it are there already.
+/// What becomes of the names. Secrets that were written for it are there already.
 struct References {
     pull: Reference,
     push: Reference,
+    notify: Reference,
 }
 
 /// Why an object was not changed.
@@ -121,7 +122,9 @@ impl Kubernetes {
                     }));
                 }
                 Ok(again) => {
-                    let other_secrets = (&again.1.pull, &again.1.push) != (&old.pull, &old.push);
+                    let other_secrets = Purpose::ALL
+                        .iter()
+                        .any(|purpose| again.1.secret(*purpose) != old.secret(*purpose));
                     (raw, old) = again;
                     if other_secrets {
                         // What was compared with the draft is not there any more.
@@ -246,27 +249,26 @@ impl Kubernetes {
 
     /// Writes the Secrets for what a draft sets, if it is not what is there.
     async fn write(&self, id: &str, draft: &Draft, object: Option<&Object>) -> Result<References, StoreError> {
-        let (pull, push) = (login(&draft.pull)?, login(&draft.push)?);
+        let logins = [
+            (Purpose::Pull, login(&draft.pull)?),
+            (Purpose::Push, login(&draft.push)?),
+            (Purpose::Notify, login(&draft.notify)?),
+        ];
         let mut references = References {
             pull: Reference::of(&draft.pull),
             push: Reference::of(&draft.push),
+            notify: Reference::of(&draft.notify),
         };
-        for (purpose, login) in [(Purpose::Pull, pull), (Purpose::Push, push)] {
+        for (purpose, login) in logins {
             let Some(login) = login else { continue };
-            let present = object.and_then(|object| match purpose {
-                Purpose::Pull => object.pull.as_ref(),
-                Purpose::Push => object.push.as_ref(),
-            });
+            let present = object.and_then(|object| object.secret(purpose));
             if let (Some(object), Some(name)) = (object, present)
-                && self.has_login(object, name, login).await
+                && self.has_login(object, purpose, name, login).await
             {
                 continue;
             }
             match self.write_secret(id, purpose, login, object.map(Object::owner)).await {
-                Ok(name) => match purpose {
-                    Purpose::Pull => references.pull = Reference::New(name),
-                    Purpose::Push => references.push = Reference::New(name),
-                },
+                Ok(name) => *references.of(purpose) = Reference::New(name),
                 Err(failed) => {
                     self.undo(id, &references, true).await;
                     return Err(failed.error);
@@ -321,20 +323,27 @@ impl Reference {
 
 impl References {
     fn spec(&self, draft: &RegistrySpec, present: Option<&Object>) -> RegistrySpec {
-        let (pull, push) = (draft.pull_credential.as_ref(), draft.push_credential.as_ref());
+        let present = |purpose| present.and_then(|present| present.secret(purpose));
         RegistrySpec {
-            pull_credential: self
-                .pull
-                .source(pull, present.and_then(|present| present.pull.as_ref())),
-            push_credential: self
-                .push
-                .source(push, present.and_then(|present| present.push.as_ref())),
+            pull_credential: self.pull.source(draft.pull_credential.as_ref(), present(Purpose::Pull)),
+            push_credential: self.push.source(draft.push_credential.as_ref(), present(Purpose::Push)),
+            notification_token: self
+                .notify
+                .source(draft.notification_token.as_ref(), present(Purpose::Notify)),
             ..draft.clone()
         }
     }
 
+    fn of(&mut self, purpose: Purpose) -> &mut Reference {
+        match purpose {
+            Purpose::Pull => &mut self.pull,
+            Purpose::Push => &mut self.push,
+            Purpose::Notify => &mut self.notify,
+        }
+    }
+
     fn written(&self) -> impl Iterator<Item = &str> {
-        [&self.pull, &self.push]
+        [&self.pull, &self.push, &self.notify]
             .into_iter()
             .filter_map(|reference| match reference {
                 Reference::New(name) => Some(&**name),
@@ -357,7 +366,7 @@ fn login(change: &Change) -> Result<Option<&Login>, StoreError> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unwritable(error: serde_json::Error) -> StoreError {
+pub(super) fn unwritable(error: serde_json::Error) -> StoreError {
     StoreError::Unsupported(format!("it cannot be written as JSON: {error}"))
 }
 

@@ -7,15 +7,55 @@ use axum::{
     http::{HeaderMap, header::CONTENT_TYPE},
 };
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     super::deadline::within,
+    Api,
+    json::Shape,
     problem::{Kind, Problem},
 };
 
+impl Api {
+    /// What a body says, which is to be of this shape.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        shape: &Shape,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<T, Problem> {
+        is_json(headers)?;
+        let json = read(body, self.limits.body, self.limits.body_deadline).await?;
+        let raw: &RawValue = serde_json::from_slice(&json).map_err(|error| {
+            let detail = if json.trim_ascii().is_empty() {
+                "the body is empty".to_owned()
+            } else {
+                format!(
+                    "the body is no JSON at line {}, column {}",
+                    error.line(),
+                    error.column()
+                )
+            };
+            Problem::new(Kind::MalformedJson, detail)
+        })?;
+        let errors = shape.check(raw);
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        // serde's words may have values in them.
+        serde_json::from_str(raw.get()).map_err(|_| {
+            Problem::new(
+                Kind::Invalid,
+                "the body is not of the form that /v1/openapi.json describes",
+            )
+        })
+    }
+}
+
 /// Whether it is announced as JSON, whatever the case and the parameters (RFC 9110, section 8.3.1).
-pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     if essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
@@ -28,7 +68,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The whole body. What the connection's own buffers hold of it is wiped where nobody else uses them still.
-pub(super) async fn read(mut body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
+async fn read(mut body: Body, most: usize, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let Some(read) = within(deadline, collect(&mut body, most)).await else {
         return Err(Problem::new(
             Kind::BodyTimeout,

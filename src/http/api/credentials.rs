@@ -5,7 +5,10 @@ use super::{
     problem::FieldError,
     registry::{DockerConfig, RegistryRequest, Said},
 };
-use crate::registry::{Address, Credential, Login, Password};
+use crate::{
+    registry::{Address, Credential, Login, Password, credential::token_problem},
+    store::Change,
+};
 
 /// What is asked to become of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,24 +136,10 @@ impl Family {
                 checked(Login { username, password }, prefix, "password", errors)
             }
             (_, Said::This(path), _) => {
-                if !path.starts_with('/') || path.contains('\0') {
-                    errors.push(
-                        FieldError::new(field("password_file"), "it is no absolute path").hint("write it from `/` on"),
-                    );
-                    return Asked::Nothing;
-                }
-                Asked::Set(Credential::File {
-                    username,
-                    path: path.into(),
-                })
+                elsewhere(in_file(username, path), field("password_file"), errors).map_or(Asked::Nothing, Asked::Set)
             }
-            (_, _, Said::This(variable)) => {
-                if variable.contains(['=', '\0']) {
-                    errors.push(FieldError::new(field("password_env"), "it is no name of a variable"));
-                    return Asked::Nothing;
-                }
-                Asked::Set(Credential::Environment { username, variable })
-            }
+            (_, _, Said::This(variable)) => elsewhere(in_variable(username, variable), field("password_env"), errors)
+                .map_or(Asked::Nothing, Asked::Set),
             // A username beside a password that is to go.
             _ if null[1..].contains(&true) => {
                 errors.push(
@@ -165,6 +154,73 @@ impl Family {
             _ => Asked::SameUser(username),
         }
     }
+}
+
+/// What a request asks to become of the notification token.
+pub(super) fn token(request: &mut RegistryRequest, errors: &mut Vec<FieldError>) -> Change {
+    let text = std::mem::take(&mut request.notification_token);
+    let file = std::mem::take(&mut request.notification_token_file);
+    let env = std::mem::take(&mut request.notification_token_env);
+    let given: Vec<&str> = [
+        ("notification_token", matches!(text, Said::This(_))),
+        ("notification_token_file", matches!(file, Said::This(_))),
+        ("notification_token_env", matches!(env, Said::This(_))),
+    ]
+    .into_iter()
+    .filter_map(|(field, given)| given.then_some(field))
+    .collect();
+    if let [first, second, ..] = &*given {
+        let message = format!("`{first}` is given, too");
+        errors
+            .push(FieldError::new(*second, message).hint("a registry has one notification token: give one of the two"));
+        return Change::Keep;
+    }
+    let is_null = matches!(text, Said::Null) || matches!(file, Said::Null) || matches!(env, Said::Null);
+    match (text, file, env) {
+        (Said::This(Secret(mut text)), ..) => match token_problem(&text) {
+            None => return Change::Set(Credential::token(Password::new(std::mem::take(&mut *text)))),
+            Some(problem) => errors.push(FieldError::new("notification_token", problem).hint(TOKEN_HINT)),
+        },
+        (_, Said::This(path), _) => {
+            let credential = in_file(String::new(), path);
+            return elsewhere(credential, "notification_token_file", errors).map_or(Change::Keep, Change::Set);
+        }
+        (.., Said::This(variable)) => {
+            let credential = in_variable(String::new(), variable);
+            return elsewhere(credential, "notification_token_env", errors).map_or(Change::Keep, Change::Set);
+        }
+        _ if is_null => return Change::Clear,
+        _ => {}
+    }
+    Change::Keep
+}
+
+fn in_file(username: String, path: String) -> Result<Credential, &'static str> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err("it is no absolute path: write it from `/` on");
+    }
+    Ok(Credential::File {
+        username,
+        path: path.into(),
+    })
+}
+
+fn in_variable(username: String, variable: String) -> Result<Credential, &'static str> {
+    if variable.contains(['=', '\0']) {
+        return Err("it is no name of a variable");
+    }
+    Ok(Credential::Environment { username, variable })
+}
+
+/// A credential that is kept elsewhere, or an error of the field that says where.
+fn elsewhere(
+    credential: Result<Credential, &'static str>,
+    field: impl Into<String>,
+    errors: &mut Vec<FieldError>,
+) -> Option<Credential> {
+    credential
+        .map_err(|problem| errors.push(FieldError::new(field, problem)))
+        .ok()
 }
 
 /// A login that HTTP can carry (RFC 7617, section 2).
@@ -199,6 +255,8 @@ fn username_problem(username: &str) -> Option<&'static str> {
         None
     }
 }
+
+const TOKEN_HINT: &str = "make one that nobody guesses: `openssl rand -hex 32`";
 
 #[cfg(test)]
 mod tests {
@@ -308,7 +366,7 @@ mod tests {
             ),
             (
                 json!({"registry_username": "u", "registry_password_file": "hunter2"}),
-                "registry_password_file: it is no absolute path",
+                "registry_password_file: it is no absolute path: write it from `/` on",
             ),
             (
                 json!({"registry_docker_config": {"auths": {"s.io": {"auth": "hunter2"}}}}),

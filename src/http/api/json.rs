@@ -18,11 +18,23 @@ pub(super) struct Shape {
     schema: Value,
     /// Fields that answers have and requests do not.
     answered: &'static [&'static str],
+    /// What is said besides of a field in which something is wrong.
+    hints: Vec<(&'static str, &'static str)>,
 }
 
 impl Shape {
     pub(super) fn new(schema: Value, answered: &'static [&'static str]) -> Self {
-        Self { schema, answered }
+        Self {
+            schema,
+            answered,
+            hints: Vec::new(),
+        }
+    }
+
+    /// With something to be said besides where something is wrong with this field.
+    pub(super) fn hint(mut self, field: &'static str, hint: &'static str) -> Self {
+        self.hints.push((field, hint));
+        self
     }
 
     /// Everything that is wrong with the structure of a text.
@@ -30,6 +42,15 @@ impl Shape {
         let mut errors = Vec::new();
         self.walk(&self.schema, json.get(), Path::root(), &mut errors);
         errors.truncate(MOST_ERRORS);
+        for error in &mut errors {
+            let hint = self
+                .hints
+                .iter()
+                .find(|(field, _)| error.field.as_deref() == Some(*field));
+            if let Some((_, hint)) = hint {
+                error.hint.get_or_insert_with(|| (*hint).to_owned());
+            }
+        }
         errors
     }
 

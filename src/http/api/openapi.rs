@@ -5,10 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     problem::{FieldError, Kind, PROBLEM_JSON, ProblemAnswer},
+    push::{PushAnswer, PushListAnswer, PushRequest},
     registries::MOST_LISTED,
     registry::{RegistryAnswer, RegistryListAnswer, RegistryRequest},
     route::Operation,
 };
+use crate::pushes::State;
+
+pub(super) mod pushes;
 
 /// The schema of a request, as bodies are checked against it.
 pub(super) fn schema_of<T: JsonSchema>() -> Value {
@@ -25,9 +29,12 @@ pub(super) fn document() -> Value {
     };
     let mut requests = settings().into_generator();
     requests.subschema_for::<RegistryRequest>();
+    requests.subschema_for::<PushRequest>();
     let mut answers = settings().for_serialize().into_generator();
     answers.subschema_for::<RegistryAnswer>();
     answers.subschema_for::<RegistryListAnswer>();
+    answers.subschema_for::<PushAnswer>();
+    answers.subschema_for::<PushListAnswer>();
     answers.subschema_for::<ProblemAnswer<'static>>();
     answers.subschema_for::<FieldError>();
     let mut schemas = definitions(answers);
@@ -37,13 +44,8 @@ pub(super) fn document() -> Value {
     for operation in Operation::ALL {
         let path = paths.entry(operation.template()).or_insert_with(|| json!({}));
         path[operation.method().as_str().to_ascii_lowercase()] = described(operation);
-        if operation.template().contains("{id}") {
-            path["parameters"] = json!([{
-                "name": "id", "in": "path", "required": true,
-                "description": "The registry's id.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
-                "example": "cern-prod",
-            }]);
+        if let Some(id) = path_id(operation) {
+            path["parameters"] = json!([id]);
         }
     }
     json!({
@@ -51,15 +53,16 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Waypost",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Which registries there are, and who may use them.",
-            "description": "Registries are registered once, and used by every Pod that may. Credentials go in and never come out. \
-                What goes wrong is told by a problem document (RFC 9457); docs/api.md of the repository lists their types.",
+            "summary": "Which registries there are, who may use them, and what was pushed to them.",
+            "description": "Registries are registered once, and used by every Pod that may. Whoever pushes an image reports it, and Pods pull it \
+                from where it was last pushed to. Credentials go in and never come out. What goes wrong is told by a problem document (RFC 9457); docs/api.md of the repository lists their types.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "Where this document is."}],
         "security": [{"token": []}],
         "tags": [
             {"name": "registries", "description": "Where images are pulled from and pushed to."},
+            {"name": "pushes", "description": "Which image went into which registry, and when."},
             {"name": "about", "description": "The API itself."},
         ],
         "paths": paths,
@@ -69,8 +72,9 @@ pub(super) fn document() -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "On one machine one of the two tokens that are beside the store: `admin.token` may do everything, \
-                    `push.token` reads registries. In a cluster the token of a user or a ServiceAccount, who needs the verb (get, list, \
-                    create, update, delete) on `registries` of the group waypost.dev. `Authorization: Simple TOKEN` is taken as well.",
+                    `push.token` reads, and reports pushes. In a cluster the token of a user or a ServiceAccount, who needs the verb (get, \
+                    list, create, update, delete) on `registries` or `pushes` of the group waypost.dev, and to report a push the verb \
+                    push on that one of `registries`. `Authorization: Simple TOKEN` is taken as well.",
             }},
         },
     })
@@ -110,6 +114,25 @@ fn described(operation: Operation) -> Value {
             "Refused while rules or pushes need it.",
             "registries",
         ),
+        Operation::ListPushes => (
+            "listPushes",
+            "Lists pushes",
+            "In the order of their ids; of an image one for each registry. The one that is `latest` is where Pods pull it from.",
+            "pushes",
+        ),
+        Operation::ReportPush => (
+            "reportPush",
+            "Reports a push",
+            "With `finished_at` a report may be sent again: it changes nothing twice. One that is older than what is known changes nothing of \
+             that. The answer is what is known then. It takes the verb `push` on the registry.",
+            "pushes",
+        ),
+        Operation::GetPush => (
+            "getPush",
+            "Shows a push",
+            "What is known of the pushes of one image into one registry.",
+            "pushes",
+        ),
         Operation::OpenApi => (
             "getOpenApi",
             "Shows this document",
@@ -126,15 +149,45 @@ fn described(operation: Operation) -> Value {
         described["parameters"] = parameters.into();
     }
     if operation.has_body() {
+        let (schema, examples) = match operation {
+            Operation::ReportPush => ("PushRequest", pushes::request_examples()),
+            _ => ("RegistryRequest", request_examples()),
+        };
         described["requestBody"] = json!({
             "required": true,
-            "content": {"application/json": {"schema": reference("RegistryRequest"), "examples": request_examples()}},
+            "content": {"application/json": {"schema": reference(schema), "examples": examples}},
         });
     }
     if operation == Operation::OpenApi {
         described["security"] = json!([]);
     }
     described
+}
+
+/// The parameter of its path, where it has one.
+fn path_id(operation: Operation) -> Option<Value> {
+    let (description, pattern, most, example) = match operation {
+        Operation::Get | Operation::Replace | Operation::Delete => (
+            "The registry's id.",
+            "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            63,
+            json!("cern-prod"),
+        ),
+        Operation::GetPush => (
+            "The push's id.",
+            "^[a-z0-9]([-a-z0-9]*[a-z0-9])?\\.[0-9a-f]{32}$",
+            96,
+            pushes::answer_example()["id"].clone(),
+        ),
+        Operation::List | Operation::Create | Operation::ListPushes | Operation::ReportPush | Operation::OpenApi => {
+            return None;
+        }
+    };
+    Some(json!({
+        "name": "id", "in": "path", "required": true, "description": description,
+        "schema": {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern},
+        "example": example,
+    }))
 }
 
 fn parameters(operation: Operation) -> Vec<Value> {
@@ -149,6 +202,19 @@ fn parameters(operation: Operation) -> Vec<Value> {
             "after" => json!({
                 "name": "after", "in": "query", "description": "The `next` of the page before.",
                 "schema": {"type": "string"},
+            }),
+            "image" => json!({
+                "name": "image", "in": "query",
+                "description": "Those of this image, however it is written: `alpine`, or as it lies in a registry.",
+                "schema": {"type": "string", "minLength": 1},
+            }),
+            "registry_id" => json!({
+                "name": "registry_id", "in": "query", "description": "Those into the registry of this id.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
+            }),
+            "state" => json!({
+                "name": "state", "in": "query", "description": "Those of which the last attempt is in this state.",
+                "schema": {"type": "string", "enum": State::ALL.map(State::as_str)},
             }),
             _ => json!({
                 "name": "force", "in": "query", "description": "Whether it is removed although something needs it.",
@@ -198,18 +264,33 @@ fn responses(operation: Operation) -> Map<String, Value> {
             )
         }
         Operation::Delete => ("It is gone.", None),
+        Operation::ListPushes => (
+            "A page of pushes.",
+            Some((
+                reference("PushList"),
+                json!({"a page": {"value": {"items": [pushes::answer_example()], "next": null}}}),
+            )),
+        ),
+        Operation::ReportPush | Operation::GetPush => (
+            "The push.",
+            Some((
+                reference("Push"),
+                json!({"a push": {"value": pushes::answer_example()}}),
+            )),
+        ),
         Operation::OpenApi => ("This document.", Some((json!({"type": "object"}), json!({})))),
     };
     let mut success = json!({"description": description});
-    if operation == Operation::Create {
+    let links: &[&str] = match operation {
+        Operation::Create => &["getRegistry", "replaceRegistry", "deleteRegistry"],
+        Operation::ReportPush => &["getPush"],
+        _ => &[],
+    };
+    if !links.is_empty() {
         headers.insert(
             "Location".to_owned(),
             json!({"description": "Its path.", "required": true, "schema": {"type": "string"}}),
         );
-    }
-    success["headers"] = headers.into();
-    if operation == Operation::Create {
-        let links = ["getRegistry", "replaceRegistry", "deleteRegistry"];
         let link = |id: &str| json!({"operationId": id, "parameters": {"id": "$response.body#/id"}});
         success["links"] = links
             .iter()
@@ -217,6 +298,7 @@ fn responses(operation: Operation) -> Map<String, Value> {
             .collect::<Map<_, _>>()
             .into();
     }
+    success["headers"] = headers.into();
     if let Some((schema, examples)) = content {
         let mut content = json!({"schema": schema});
         if examples.as_object().is_some_and(|examples| !examples.is_empty()) {
@@ -298,6 +380,11 @@ pub(super) fn request_examples() -> Value {
             "registry_password": "not-a-real-one",
             "token_hosts": ["gitlab.example.com"],
         }},
+        "one that notifies": {"value": {
+            "name": "corp",
+            "registry_url": "registry.example.com",
+            "notification_token": "not-a-real-token",
+        }},
     })
 }
 
@@ -314,6 +401,7 @@ pub(super) fn answer_example() -> Value {
         "names": {"to": "{registry}/{repository}", "from": null},
         "has_pull_credential": true,
         "has_push_credential": false,
+        "has_notification_token": false,
         "long_lived": true,
         "conditions": [{
             "type": "Reachable", "status": "True", "reason": "Answers", "message": "it answers",

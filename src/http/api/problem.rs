@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Unauthenticated,
     /// The token's owner may not do it.
     Forbidden,
-    /// There is no such registry, or no such path.
+    /// There is no such registry or push, or no such path.
     NotFound,
     /// The path does not have this method.
     MethodNotAllowed,

@@ -1,14 +1,10 @@
 //! `/v1/registries`: what is done with them.
 
-use axum::{
-    body::Body,
-    http::{HeaderMap, StatusCode, header::IF_MATCH},
-};
-use serde_json::value::RawValue;
+use axum::http::{HeaderMap, StatusCode, header::IF_MATCH};
 
 use super::{
-    Answer, Api, Need, body,
-    credentials::{Asked, Family},
+    Answer, Api, Need,
+    credentials::{Asked, Family, token},
     json::Shape,
     openapi,
     problem::{FieldError, Kind, Problem},
@@ -26,35 +22,6 @@ pub(super) fn shape() -> Shape {
 }
 
 impl Api {
-    /// The registry that a body describes.
-    pub(super) async fn request(&self, headers: &HeaderMap, body: Body) -> Result<RegistryRequest, Problem> {
-        body::is_json(headers)?;
-        let json = body::read(body, self.limits.body, self.limits.body_deadline).await?;
-        let raw: &RawValue = serde_json::from_slice(&json).map_err(|error| {
-            let detail = if json.trim_ascii().is_empty() {
-                "the body is empty".to_owned()
-            } else {
-                format!(
-                    "the body is no JSON at line {}, column {}",
-                    error.line(),
-                    error.column()
-                )
-            };
-            Problem::new(Kind::MalformedJson, detail)
-        })?;
-        let errors = self.request.check(raw);
-        if !errors.is_empty() {
-            return Err(Problem::invalid(errors));
-        }
-        // serde's words may have values in them.
-        serde_json::from_str(raw.get()).map_err(|_| {
-            Problem::new(
-                Kind::Invalid,
-                "the body is not of the form that /v1/openapi.json describes",
-            )
-        })
-    }
-
     pub(super) async fn list(&self, query: &Query) -> Result<Answer, Problem> {
         let limit = query.number("limit", MOST_LISTED)?.unwrap_or(USUALLY_LISTED);
         // Any text is a place in the order of ids: a page goes on where a registry was that has gone.
@@ -81,12 +48,18 @@ impl Api {
 
     pub(super) async fn create(&self, request: RegistryRequest) -> Result<Answer, Problem> {
         let id = chosen_id(&request)?;
-        let Understood { spec, pull, push } = Understood::of(request, &id)?;
+        let Understood {
+            spec,
+            pull,
+            push,
+            notify,
+        } = Understood::of(request, &id)?;
         let mut errors = Vec::new();
         let draft = Draft {
             spec,
             pull: new_credential(pull, "registry", &mut errors),
             push: new_credential(push, "registry_push", &mut errors),
+            notify,
         };
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
@@ -180,6 +153,7 @@ struct Understood {
     spec: RegistrySpec,
     pull: Asked,
     push: Asked,
+    notify: Change,
 }
 
 impl Understood {
@@ -196,8 +170,14 @@ impl Understood {
         let address = spec.address();
         let pull = pull.asked(address.as_ref(), &mut errors);
         let push = push.asked(address.as_ref(), &mut errors);
+        let notify = token(&mut request, &mut errors);
         if errors.is_empty() {
-            return Ok(Self { spec, pull, push });
+            return Ok(Self {
+                spec,
+                pull,
+                push,
+                notify,
+            });
         }
         Err(Problem::invalid(errors))
     }
@@ -255,7 +235,14 @@ impl Understood {
         let mut spec = self.spec.clone();
         spec.pull_credential.clone_from(&current.spec.pull_credential);
         spec.push_credential.clone_from(&current.spec.push_credential);
-        Ok(Draft { spec, pull, push })
+        spec.notification_token.clone_from(&current.spec.notification_token);
+        Ok(Draft {
+            spec,
+            pull,
+            push,
+            // Whatever else changes: it is sent to nobody.
+            notify: self.notify.clone(),
+        })
     }
 }
 
@@ -388,7 +375,7 @@ fn shown(status: StatusCode, stored: &Stored) -> Answer {
     }
 }
 
-fn json(answer: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn json(answer: &impl serde::Serialize) -> Vec<u8> {
     // Texts, numbers and lists of them; it cannot fail.
     serde_json::to_vec(answer).unwrap_or_default()
 }
@@ -397,7 +384,7 @@ fn json(answer: &impl serde::Serialize) -> Vec<u8> {
 const SAME_PLACE: &str = "Waypost reaches the same host in the same way";
 const SAME_TOKEN_HOSTS: &str = "`token_hosts` names no other host than before";
 
-const USUALLY_LISTED: usize = 100;
+pub(super) const USUALLY_LISTED: usize = 100;
 pub(super) const MOST_LISTED: usize = 500;
 const MOST_NEEDS: usize = 20;
 /// More than a few others at once there are not.

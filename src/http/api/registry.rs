@@ -72,6 +72,18 @@ pub(super) struct RegistryRequest {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
     pub(super) registry_push_password_env: Said<String>,
+    /// The token that the registry's notifications come with: at least 16 characters that nobody guesses, as `openssl rand -hex 32` makes
+    /// them. It is sent to nobody and never shown. Null removes it; it is kept where nothing is said of it.
+    #[serde(default)]
+    pub(super) notification_token: Said<Secret>,
+    /// In the place of `notification_token`: a file where Waypost runs, whose content is the token. For Waypost on one machine.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4096))]
+    pub(super) notification_token_file: Said<String>,
+    /// In the place of `notification_token`: a variable of Waypost's environment, whose value is the token. For Waypost on one machine.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 1024))]
+    pub(super) notification_token_env: Said<String>,
     /// How credentials for it are come by.
     #[serde(default)]
     pub(super) location: Option<Location>,
@@ -172,6 +184,8 @@ pub(super) struct RegistryAnswer {
     has_pull_credential: bool,
     /// Whether there is a credential to push with. Without one, the one to pull with is used.
     has_push_credential: bool,
+    /// Whether there is a token for its notifications. Without one, none is taken.
+    has_notification_token: bool,
     /// Whether namespaces get a password that does not expire.
     long_lived: bool,
     /// What was found out about it.
@@ -260,6 +274,7 @@ impl RegistryRequest {
             namespaces,
             pull_credential: None,
             push_credential: None,
+            notification_token: None,
         };
         let implied = Registry::parse(id, &spec).ok().map(|registry| registry.endpoint);
         spec.endpoint.clone_from(&self.endpoint);
@@ -332,6 +347,7 @@ impl RegistryAnswer {
             },
             has_pull_credential: stored.pull.is_some(),
             has_push_credential: stored.push.is_some(),
+            has_notification_token: stored.notify.is_some(),
             long_lived: long_lived(stored),
             conditions: stored.conditions.iter().map(ConditionAnswer::of).collect(),
             problems,
@@ -458,6 +474,7 @@ fn long_lived(stored: &Stored) -> bool {
 pub(super) const ANSWERED: &[&str] = &[
     "has_pull_credential",
     "has_push_credential",
+    "has_notification_token",
     "long_lived",
     "conditions",
     "problems",

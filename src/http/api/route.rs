@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 use super::{problem::Kind, query};
-use crate::authorization::{Access, Verb};
+use crate::authorization::{Access, Resource, Verb};
 
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub(super) enum Route {
     Registries,
     /// One registry, by what is written for its id.
     Registry(String),
+    /// All pushes.
+    Pushes,
+    /// One push, by what is written for its id.
+    Push(String),
     /// The OpenAPI document.
     OpenApi,
     /// Nothing.
@@ -31,6 +35,12 @@ pub(super) enum Operation {
     Replace,
     /// A registry is removed.
     Delete,
+    /// Pushes, a page of them.
+    ListPushes,
+    /// A push is reported.
+    ReportPush,
+    /// A push is read.
+    GetPush,
     /// This document.
     OpenApi,
 }
@@ -38,16 +48,19 @@ pub(super) enum Operation {
 impl Route {
     /// Where this path leads.
     pub(super) fn of(path: &str) -> Self {
-        match path.strip_prefix("/v1/") {
-            Some("registries") => Self::Registries,
-            Some("openapi.json") => Self::OpenApi,
-            Some(rest) => match rest.strip_prefix("registries/") {
-                Some(id) if !id.is_empty() && !id.contains('/') => {
-                    query::decoded(id).map_or(Self::Nowhere, Self::Registry)
-                }
-                _ => Self::Nowhere,
-            },
-            None => Self::Nowhere,
+        let Some(path) = path.strip_prefix("/v1/") else {
+            return Self::Nowhere;
+        };
+        let one_of = |of: &str| path.strip_prefix(of).and_then(segment);
+        match path {
+            "registries" => Self::Registries,
+            "pushes" => Self::Pushes,
+            "openapi.json" => Self::OpenApi,
+            _ => {
+                let registry = one_of("registries/").map(Self::Registry);
+                let push = || one_of("pushes/").map(Self::Push);
+                registry.or_else(push).unwrap_or(Self::Nowhere)
+            }
         }
     }
 
@@ -56,6 +69,8 @@ impl Route {
         match self {
             Self::Registries => "/v1/registries",
             Self::Registry(_) => "/v1/registries/{id}",
+            Self::Pushes => "/v1/pushes",
+            Self::Push(_) => "/v1/pushes/{id}",
             Self::OpenApi => "/v1/openapi.json",
             Self::Nowhere => "other",
         }
@@ -64,9 +79,9 @@ impl Route {
     /// The methods that it has, as an `Allow` header has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Registries => "GET, HEAD, POST, OPTIONS",
+            Self::Registries | Self::Pushes => "GET, HEAD, POST, OPTIONS",
             Self::Registry(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
-            Self::OpenApi => "GET, HEAD, OPTIONS",
+            Self::Push(_) | Self::OpenApi => "GET, HEAD, OPTIONS",
             Self::Nowhere => "",
         }
     }
@@ -82,19 +97,22 @@ impl Route {
 
 impl Operation {
     /// Every operation.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Create,
         Self::List,
         Self::Get,
         Self::Replace,
         Self::Delete,
+        Self::ReportPush,
+        Self::ListPushes,
+        Self::GetPush,
         Self::OpenApi,
     ];
 
     pub(super) fn method(self) -> Method {
         match self {
-            Self::List | Self::Get | Self::OpenApi => Method::GET,
-            Self::Create => Method::POST,
+            Self::List | Self::Get | Self::ListPushes | Self::GetPush | Self::OpenApi => Method::GET,
+            Self::Create | Self::ReportPush => Method::POST,
             Self::Replace => Method::PUT,
             Self::Delete => Method::DELETE,
         }
@@ -104,39 +122,45 @@ impl Operation {
         match self {
             Self::List | Self::Create => Route::Registries.template(),
             Self::Get | Self::Replace | Self::Delete => Route::Registry(String::new()).template(),
+            Self::ListPushes | Self::ReportPush => Route::Pushes.template(),
+            Self::GetPush => Route::Push(String::new()).template(),
             Self::OpenApi => Route::OpenApi.template(),
         }
     }
 
-    /// What whoever asks for it must be allowed to do.
+    /// What whoever asks for it must be allowed to do, as far as its path says.
     pub(super) fn access(self, route: &Route) -> Option<Access<'_>> {
         let name = match route {
-            Route::Registry(id) => Some(&**id),
+            Route::Registry(id) | Route::Push(id) => Some(&**id),
             _ => None,
         };
-        let verb = match self {
-            Self::List => Verb::List,
-            Self::Create => Verb::Create,
-            Self::Get => Verb::Get,
-            Self::Replace => Verb::Update,
-            Self::Delete => Verb::Delete,
-            Self::OpenApi => return None,
+        let (verb, resource) = match self {
+            Self::List => (Verb::List, Resource::Registries),
+            Self::Create => (Verb::Create, Resource::Registries),
+            Self::Get => (Verb::Get, Resource::Registries),
+            Self::Replace => (Verb::Update, Resource::Registries),
+            Self::Delete => (Verb::Delete, Resource::Registries),
+            Self::ListPushes => (Verb::List, Resource::Pushes),
+            Self::GetPush => (Verb::Get, Resource::Pushes),
+            // Its body says into which registry.
+            Self::ReportPush | Self::OpenApi => return None,
         };
-        Some(Access { verb, name })
+        Some(Access { verb, resource, name })
     }
 
     /// The parameters of its query.
     pub(super) fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::List => &["limit", "after"],
+            Self::ListPushes => &["image", "registry_id", "state", "limit", "after"],
             Self::Delete => &["force"],
-            Self::Create | Self::Get | Self::Replace | Self::OpenApi => &[],
+            Self::Create | Self::Get | Self::Replace | Self::ReportPush | Self::GetPush | Self::OpenApi => &[],
         }
     }
 
     /// Whether it has a body.
     pub(super) fn has_body(self) -> bool {
-        matches!(self, Self::Create | Self::Replace)
+        matches!(self, Self::Create | Self::Replace | Self::ReportPush)
     }
 
     /// Whether it takes `If-Match`.
@@ -147,9 +171,9 @@ impl Operation {
     /// The status of its success.
     pub(super) fn success(self) -> u16 {
         match self {
-            Self::Create => 201,
+            Self::Create | Self::ReportPush => 201,
             Self::Delete => 204,
-            Self::List | Self::Get | Self::Replace | Self::OpenApi => 200,
+            Self::List | Self::Get | Self::Replace | Self::ListPushes | Self::GetPush | Self::OpenApi => 200,
         }
     }
 
@@ -180,13 +204,20 @@ impl Operation {
         }
         match self {
             Self::Create => problems.extend([Kind::Exists, Kind::DeclaredElsewhere]),
-            Self::Get | Self::Replace => problems.push(Kind::NotFound),
+            Self::Get | Self::Replace | Self::GetPush => problems.push(Kind::NotFound),
+            Self::ReportPush => problems.push(Kind::Contended),
             Self::Delete => problems.extend([Kind::NotFound, Kind::Needed, Kind::NoRoom, Kind::Invalid]),
-            Self::List | Self::OpenApi => {}
+            Self::List | Self::ListPushes | Self::OpenApi => {}
         }
         problems.sort_unstable();
         problems
     }
+}
+
+/// One segment of a path, and not more: what it stands for.
+fn segment(text: &str) -> Option<String> {
+    let is_one = !text.is_empty() && !text.contains('/');
+    is_one.then(|| query::decoded(text)).flatten()
 }
 
 #[cfg(test)]
@@ -204,6 +235,11 @@ mod tests {
             ("/v1/registries/", Route::Nowhere),
             ("/v1/registries/%ff", Route::Nowhere),
             ("/v1/registries/a/b", Route::Nowhere),
+            ("/v1/pushes", Route::Pushes),
+            ("/v1/pushes/corp.00%61", Route::Push("corp.00a".to_owned())),
+            ("/v1/pushes/", Route::Nowhere),
+            ("/v1/pushes/a/b", Route::Nowhere),
+            ("/v1/pushes/registries/a", Route::Nowhere),
             ("/v1/openapi.json", Route::OpenApi),
             ("/v1/registriesx", Route::Nowhere),
             ("/v1", Route::Nowhere),
@@ -215,7 +251,13 @@ mod tests {
 
     #[test]
     fn the_methods_that_are_told_are_those_that_there_are() {
-        for route in [Route::Registries, Route::Registry("a".to_owned()), Route::OpenApi] {
+        for route in [
+            Route::Registries,
+            Route::Registry("a".to_owned()),
+            Route::Pushes,
+            Route::Push("a".to_owned()),
+            Route::OpenApi,
+        ] {
             for method in [
                 Method::GET,
                 Method::HEAD,

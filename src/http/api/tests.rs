@@ -21,6 +21,7 @@ use crate::{
 mod documented;
 mod refused;
 mod registered;
+mod reported;
 
 /// What is asked of the router, and what it keeps.
 struct Asked {
@@ -40,6 +41,8 @@ struct Reply {
 struct Faulty {
     store: Embedded,
     fault: Mutex<Option<StoreError>>,
+    /// The same for what is told of pushes.
+    untold: Mutex<Option<StoreError>>,
     /// How many replacements others are quicker than.
     overtaken: AtomicUsize,
     panics: AtomicBool,
@@ -57,20 +60,26 @@ impl Usage for Needs {
 
 impl Asked {
     fn new() -> Self {
+        let password = |text: &str| Password::new(text.to_owned());
+        Self::by(Tokens::new(&password("the-admin"), &password("the-push")).unwrap())
+    }
+
+    /// Where somebody else says who may do what.
+    fn by(authorizer: impl Authorizer + 'static) -> Self {
         let store = Arc::new(Faulty {
             store: Embedded::in_memory().unwrap(),
             fault: Mutex::default(),
+            untold: Mutex::default(),
             overtaken: AtomicUsize::new(0),
             panics: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             helm: AtomicBool::new(false),
         });
-        let password = |text: &str| Password::new(text.to_owned());
         let (served, needs) = (Arc::default(), Arc::default());
         let told: Arc<Mutex<Vec<Served>>> = Arc::clone(&served);
         let router = router(ApiState {
             store: store.clone(),
-            authorizer: Arc::new(Tokens::new(&password("the-admin"), &password("the-push")).unwrap()),
+            authorizer: Arc::new(authorizer),
             usage: Arc::new(Needs(Arc::clone(&needs))),
             served: Arc::new(move |served| told.lock().unwrap().push(served)),
             limits: Limits::default(),
@@ -203,7 +212,10 @@ impl Pushes for Faulty {
     }
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.or(self.store.happened(events))
+        match self.untold.lock().unwrap().take() {
+            Some(fault) => Box::pin(future::ready(Err(fault))),
+            None => self.or(self.store.happened(events)),
+        }
     }
 }
 
@@ -256,6 +268,10 @@ impl Store for Faulty {
 
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
         self.store.credentials(id)
+    }
+
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.or(self.store.notification_token(id))
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

@@ -7,51 +7,53 @@ use std::{
     sync::Arc,
 };
 
-use redb::{
-    CommitError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableError, TransactionError, WriteTransaction,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::{
     Entry, OpenError,
+    failure::{Failure, unpanicked},
+    handle::Handle,
+    load::{Contents, Loaded, load},
     medium::{Medium, Shared},
-    record,
+    pushes::range,
+    tables::{CREDENTIALS, ID, META, PUSHES, PushTable, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA},
 };
+use crate::pushes::PushId;
 
-/// All that is kept, by id.
+/// The registries, by id.
 pub(super) type Entries = BTreeMap<String, Entry>;
-
-/// Any number.
-fn random() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Failure::Other("the system has no random numbers".to_owned()))?;
-    Ok(u64::from_le_bytes(bytes))
-}
 
 /// A database on a medium.
 pub(super) struct Home {
     medium: Arc<Medium>,
     /// What messages call it.
     name: String,
-    /// None after an error: it has to be opened again.
-    database: Option<Database>,
+    /// Closed after an error: it has to be opened again.
+    handle: Handle,
     sequence: u64,
     /// Which store it is, among all there are.
     id: u64,
 }
 
 /// What one commit does.
-pub(super) struct Write<'w> {
-    /// The registry.
-    pub(super) id: &'w str,
-    /// What is kept of it from now on. None: it is removed.
-    pub(super) record: Option<Vec<u8>>,
-    /// Which credentials change, and to what.
-    pub(super) credentials: Vec<(&'static str, Option<Zeroizing<Vec<u8>>>)>,
+pub(super) enum Write<'w> {
+    /// Of a registry.
+    Registry {
+        id: &'w str,
+        /// What is kept of it from now on. None: it is removed, and its push records are.
+        record: Option<Vec<u8>>,
+        /// Which credentials change, and to what.
+        credentials: Vec<(&'static str, Option<Zeroizing<Vec<u8>>>)>,
+    },
+    /// Of push records.
+    Pushes {
+        /// How many numbers are given out, at least one.
+        numbers: u64,
+        /// What is kept of each from now on. None: it is removed.
+        rows: Vec<(PushId, Option<Vec<u8>>)>,
+    },
 }
 
 /// A change that failed.
@@ -59,17 +61,6 @@ pub(super) struct Unwritten {
     pub(super) failure: Failure,
     /// Whether it certainly was not made. Otherwise nobody knows before [`Home::ready`] has looked.
     pub(super) untouched: bool,
-}
-
-/// Why the database did not do it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("{0}")]
-    Io(io::Error),
-    #[error("{0}")]
-    Damaged(String),
-    #[error("{0}")]
-    Other(String),
 }
 
 impl Home {
@@ -85,26 +76,27 @@ impl Home {
                 meta.insert(ID, random()?)?;
                 transaction.open_table(REGISTRIES)?;
                 transaction.open_table(CREDENTIALS)?;
+                transaction.open_table(PUSHES)?;
             }
-            commit(transaction)?;
+            transaction.commit()?;
             database.close().map_err(Failure::from)
         })
     }
 
     /// Opens the store on a medium; nothing is made where there is none.
-    pub(super) fn open(medium: Arc<Medium>, name: String) -> Result<(Self, Entries), OpenError> {
+    pub(super) fn open(medium: Arc<Medium>, name: String) -> Result<(Self, Contents), OpenError> {
         let mut home = Self {
             medium,
             name,
-            database: None,
+            handle: Handle::default(),
             sequence: 0,
             id: 0,
         };
-        let entries = home.ready()?.unwrap_or_default();
-        Ok((home, entries))
+        let contents = home.ready()?.unwrap_or_default();
+        Ok((home, contents))
     }
 
-    /// The number of the last commit.
+    /// The greatest number that was given out. Every change has one of its own, and every push that goes well.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -114,9 +106,24 @@ impl Home {
         self.id
     }
 
+    /// For those who read.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Reads push records.
+    pub(super) fn pushes<T>(&self, work: impl FnOnce(&PushTable) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.handle.pushes(work).unwrap_or_else(|| Err(Failure::closed()))
+    }
+
+    /// How many push records there are.
+    pub(super) fn records(&self) -> Result<usize, Failure> {
+        self.pushes(|table| Ok(usize::try_from(table.len()?).unwrap_or(usize::MAX)))
+    }
+
     /// Opens the database again where an error has closed it, and says what is in it then.
-    pub(super) fn ready(&mut self) -> Result<Option<Entries>, OpenError> {
-        if self.database.is_some() {
+    pub(super) fn ready(&mut self) -> Result<Option<Contents>, OpenError> {
+        if self.handle.is_open() {
             return Ok(None);
         }
         let name = || self.name.clone();
@@ -141,63 +148,98 @@ impl Home {
         }
         let (database, loaded) = unpanicked(|| {
             let database = database(&self.medium)?;
-            let loaded = load(
-                &database
-                    .begin_read()
-                    .map_err(|error| Failure::Other(error.to_string()))?,
-            )?;
+            let mut loaded = load(&database.begin_read()?)?;
+            if let Loaded::Older = loaded {
+                migrate(&database)?;
+                loaded = load(&database.begin_read()?)?;
+            }
             Ok((database, loaded))
         })
         .map_err(why)?;
         match loaded {
-            Loaded::Entries { sequence, id, entries } => {
-                self.database = Some(database);
+            Loaded::Store { sequence, id, contents } => {
+                self.handle.opened(database);
                 self.sequence = sequence;
                 self.id = id;
-                Ok(Some(entries))
+                Ok(Some(contents))
             }
             Loaded::Newer(schema) => Err(OpenError::Newer { path: name(), schema }),
-            Loaded::Foreign => Err(OpenError::NotAStore(name())),
+            Loaded::Older | Loaded::Foreign => Err(OpenError::NotAStore(name())),
         }
     }
 
-    /// Makes one change, whose number is the next one.
+    /// Makes one change, which takes the next numbers.
     pub(super) fn commit(&mut self, write: &Write<'_>) -> Result<(), Unwritten> {
-        let Some(database) = &self.database else {
+        let syncs = self.medium.syncs();
+        let sequence = self.sequence + write.numbers();
+        let done = self.handle.with(|database| {
+            let transaction = begin(database)?;
+            transaction.open_table(META)?.insert(SEQUENCE, sequence)?;
+            write.make(&transaction)?;
+            Ok(transaction.commit()?)
+        });
+        let Some(done) = done else {
             return Err(Unwritten {
-                failure: Failure::Other("it is not open".to_owned()),
+                failure: Failure::closed(),
                 untouched: true,
             });
         };
-        let syncs = self.medium.syncs();
-        let sequence = self.sequence + 1;
-        let done = unpanicked(|| {
-            let transaction = begin(database)?;
-            transaction.open_table(META)?.insert(SEQUENCE, sequence)?;
-            {
-                let mut registries = transaction.open_table(REGISTRIES)?;
-                match &write.record {
-                    Some(record) => registries.insert(write.id, record.as_slice())?,
-                    None => registries.remove(write.id)?,
-                };
-                let mut credentials = transaction.open_table(CREDENTIALS)?;
-                for (which, credential) in &write.credentials {
-                    match credential {
-                        Some(credential) => credentials.insert((write.id, *which), credential.as_slice())?,
-                        None => credentials.remove((write.id, *which))?,
-                    };
-                }
-            }
-            commit(transaction)
-        });
         done.map(|()| self.sequence = sequence).map_err(|failure| {
             // The first of the two phases ends with a sync; before it, nothing leads to what was written.
             let untouched = self.medium.syncs() == syncs;
-            let database = self.database.take();
+            let database = self.handle.closed();
             // An error of its end is of no interest: it has to be opened again anyway.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
             Unwritten { failure, untouched }
         })
+    }
+}
+
+impl Write<'_> {
+    /// How many numbers it takes.
+    pub(super) fn numbers(&self) -> u64 {
+        match self {
+            Self::Registry { .. } => 1,
+            Self::Pushes { numbers, .. } => *numbers,
+        }
+    }
+
+    fn make(&self, transaction: &WriteTransaction) -> Result<(), Failure> {
+        match self {
+            Self::Registry {
+                id,
+                record,
+                credentials: changes,
+            } => {
+                let mut registries = transaction.open_table(REGISTRIES)?;
+                match record {
+                    Some(record) => drop(registries.insert(*id, record.as_slice())?),
+                    None => {
+                        registries.remove(*id)?;
+                        let (begin, end) = range(id);
+                        let mut pushes = transaction.open_table(PUSHES)?;
+                        pushes.retain_in::<&str, _>(begin.as_str()..end.as_str(), |_, _| false)?;
+                    }
+                }
+                let mut credentials = transaction.open_table(CREDENTIALS)?;
+                for (which, credential) in changes {
+                    match credential {
+                        Some(credential) => credentials.insert((*id, *which), credential.as_slice())?,
+                        None => credentials.remove((*id, *which))?,
+                    };
+                }
+            }
+            Self::Pushes { rows, .. } => {
+                let mut pushes = transaction.open_table(PUSHES)?;
+                for (id, row) in rows {
+                    match row {
+                        Some(row) => pushes.insert(id.as_str(), row.as_slice())?,
+                        None => pushes.remove(id.as_str())?,
+                    };
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -218,141 +260,24 @@ fn begin(database: &Database) -> Result<WriteTransaction, Failure> {
     Ok(transaction)
 }
 
-fn commit(transaction: WriteTransaction) -> Result<(), Failure> {
+/// Brings a store of the first schema up to this one: there were no push records then.
+fn migrate(database: &Database) -> Result<(), Failure> {
+    let transaction = begin(database)?;
+    transaction.open_table(META)?.insert(SCHEMA, THIS_SCHEMA)?;
+    transaction.open_table(PUSHES)?;
     Ok(transaction.commit()?)
 }
 
-enum Loaded {
-    /// The number of the last commit, and all there is.
-    Entries { sequence: u64, id: u64, entries: Entries },
-    /// It is of a schema that is not known yet.
-    Newer(u64),
-    /// Somebody else's database.
-    Foreign,
+/// Any number.
+fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::Other("the system has no random numbers".to_owned()))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
-fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Ok(Loaded::Foreign),
-    };
-    match meta.get(SCHEMA)?.map(|schema| schema.value()) {
-        None => return Ok(Loaded::Foreign),
-        Some(THIS_SCHEMA) => {}
-        // An older one is migrated here, once there is one.
-        Some(schema) => return Ok(Loaded::Newer(schema)),
-    }
-    let damaged = |what: &str| Failure::Damaged(what.to_owned());
-    let sequence = meta.get(SEQUENCE)?.ok_or_else(|| damaged("it has lost count"))?.value();
-    let id = meta
-        .get(ID)?
-        .ok_or_else(|| damaged("it does not know which store it is"))?
-        .value();
-    let mut entries = Entries::new();
-    for row in transaction.open_table(REGISTRIES)?.iter()? {
-        let (id, record) = row?;
-        let stored = record::read(id.value(), record.value()).map_err(Failure::Damaged)?;
-        entries.insert(id.value().to_owned(), Entry::new(stored));
-    }
-    for row in transaction.open_table(CREDENTIALS)?.iter()? {
-        let (key, credential) = row?;
-        let (id, which) = key.value();
-        let credential = record::read_credential(id, credential.value()).map_err(Failure::Damaged)?;
-        let entry = entries.get_mut(id);
-        let entry = entry.ok_or_else(|| damaged("it has a credential of no registry"))?;
-        match which {
-            PULL => entry.credentials.pull = Some(credential),
-            PUSH => entry.credentials.push = Some(credential),
-            _ => return Err(damaged("it has a credential of an unknown kind")),
-        }
-    }
-    for (id, entry) in &entries {
-        let said = (entry.stored.pull.is_some(), entry.stored.push.is_some());
-        if said != (entry.credentials.pull.is_some(), entry.credentials.push.is_some()) {
-            return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
-        }
-    }
-    Ok(Loaded::Entries { sequence, id, entries })
-}
-
-/// A damaged file may make the database panic.
-fn unpanicked<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let why = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(Failure::Damaged(format!(
-            "the database stopped: {}",
-            why.unwrap_or("nobody knows why")
-        )))
-    })
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Io(error) => Self::Io(error),
-            StorageError::Corrupted(why) => Self::Damaged(why),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<DatabaseError> for Failure {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::Storage(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-impl From<TransactionError> for Failure {
-    fn from(error: TransactionError) -> Self {
-        match error {
-            TransactionError::Storage(error) => error.into(),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<CommitError> for Failure {
-    fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::Storage(error) => error.into(),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<TableError> for Failure {
-    fn from(error: TableError) -> Self {
-        match error {
-            TableError::Storage(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-/// In the table of credentials.
-pub(super) const PULL: &str = "pull";
-/// In the table of credentials.
-pub(super) const PUSH: &str = "push";
-
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// By id: JSON.
-const REGISTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registries");
-/// By id and whether it is to pull or to push: JSON.
-const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("credentials");
-
-const SCHEMA: &str = "schema";
-const SEQUENCE: &str = "sequence";
-const ID: &str = "id";
-const THIS_SCHEMA: u64 = 1;
-
-/// Everything is in memory once it was opened; what a commit needs of the tree's inner pages is little.
+/// For the tree's inner pages, for the most part: registries are read once, and of push records a page at a time.
 const CACHE_BYTES: usize = 1024 * 1024;
 
 /// What a file of redb begins with.

@@ -1,97 +1,253 @@
-//! Push records on one machine.
+//! Push records on one machine: they are in the file, and in memory is only which push of an image is the latest.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+mod page;
+mod room;
+mod written;
+
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use futures_util::future::{BoxFuture, FutureExt};
+use redb::Range;
 use tokio::sync::watch;
 
-use super::{Embedded, Inner};
+use super::{
+    Embedded, Inner,
+    failure::Failure,
+    home::{Home, Write},
+    tables::PushTable,
+};
 use crate::{
-    pushes::{Event, Index, PushId, Record},
+    pushes::{Event, Index, PushId, Record, Success},
     store::{PushPage, PushQuery, Pushes, StoreError},
 };
 
-/// The records that are kept.
-pub(super) struct Records {
-    all: Mutex<(u64, BTreeMap<PushId, Record>)>,
-    published: watch::Sender<Index>,
-}
-
-impl Records {
-    pub(super) fn new() -> Self {
-        Self {
-            all: Mutex::default(),
-            published: watch::Sender::default(),
-        }
-    }
+/// A record that events are told of.
+struct Told {
+    /// Whether there was one before.
+    was_there: bool,
+    success_before: Option<Success>,
+    record: Record,
+    changed: bool,
 }
 
 impl Inner {
-    fn happen(&self, event: &Event) -> Result<Record, StoreError> {
-        if !self.entries().contains_key(&*event.registry) {
-            return Err(StoreError::NotFound(event.registry.to_string()));
+    /// Keeps what happened, all of it or nothing.
+    fn happen(&self, home: &mut Home, events: &[Event]) -> Result<Vec<Record>, StoreError> {
+        let mut told = home.pushes(|table| told(table, events)).map_err(unread)?;
+        let received = (self.clock)();
+        let mut sequence = home.sequence();
+        let mut records = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(told) = told.get_mut(&id(event)) else { continue };
+            if let Some(after) = told.record.after(event, received, sequence + 1) {
+                sequence += 1;
+                told.record = after;
+                told.changed = true;
+            }
+            records.push(told.record.clone());
         }
-        let mut all = self.records.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sequence, records) = &mut *all;
-        *sequence += 1;
-        let new = Record::new(event.image.clone(), &event.registry);
-        let before = records.get(&new.id()).unwrap_or(&new);
-        let Some(after) = before.after(event, (self.clock)(), *sequence) else {
-            return Ok(before.clone());
+        let numbers = sequence - home.sequence();
+        if numbers == 0 {
+            return Ok(records);
+        }
+        let new = told.values().filter(|told| told.changed && !told.was_there).count();
+        let gone = self.make_room(home, new, |id| told.contains_key(id))?;
+        let changed: Vec<_> = told.iter().filter(|(_, told)| told.changed).collect();
+        let mut rows = Vec::with_capacity(changed.len() + gone.len());
+        for (id, told) in &changed {
+            rows.push(((*id).clone(), Some(written::written(told.record.clone())?)));
+        }
+        rows.extend(gone.iter().map(|victim| (victim.id.clone(), None)));
+        let index = {
+            let pushed = changed.iter().map(|(_, told)| *told);
+            let pushed = pushed.filter(|told| told.record.last_success != told.success_before);
+            let pushed = pushed.map(|told| {
+                let record = &told.record;
+                (&record.image, &*record.registry, record.last_success.as_ref())
+            });
+            let gone = gone.iter().filter(|victim| victim.is_indexed());
+            let gone = gone.map(|victim| (&victim.image, victim.id.registry(), None));
+            let mut changes = pushed.chain(gone).peekable();
+            changes.peek().is_some().then(|| self.index.borrow().with(changes))
         };
-        self.records.published.send_modify(|index| {
-            *index = index.with([(&after.image, &*after.registry, after.last_success.as_ref())]);
-        });
-        records.insert(after.id(), after.clone());
-        Ok(after)
+        let write = Write::Pushes { numbers, rows };
+        self.commit(home, &write, || {
+            if let Some(index) = index {
+                self.index.send_replace(index);
+            }
+        })?;
+        Ok(records)
+    }
+
+    /// Which records go, so that there is room for so many new ones.
+    fn make_room(
+        &self,
+        home: &Home,
+        new: usize,
+        stays: impl Fn(&PushId) -> bool,
+    ) -> Result<Vec<room::Victim>, StoreError> {
+        let present = home.records().map_err(unread)?;
+        let missing = (present + new).saturating_sub(self.most_records);
+        if missing == 0 || new == 0 {
+            return Ok(Vec::new());
+        }
+        // To look for them takes a while: more go at once than have to.
+        let count = missing.max(self.most_records / BATCH);
+        let registries: Vec<_> = self.entries().keys().cloned().collect();
+        let gone = home.pushes(|table| room::victims(table, &registries, count, stays));
+        let gone = gone.map_err(unread)?;
+        if gone.len() < missing {
+            return Err(StoreError::Full(format!(
+                "there are {present} push records, at most {} are kept, and none can go: remove a registry that is not used any more, \
+                 and its records go with it",
+                self.most_records
+            )));
+        }
+        tracing::info!(
+            records = gone.len(),
+            "there are as many push records as are kept: those that are needed least were removed"
+        );
+        Ok(gone)
+    }
+
+    /// The index without the pushes into a registry.
+    pub(super) fn index_without(&self, home: &Home, registry: &str) -> Result<Index, StoreError> {
+        let index = self.index.borrow().clone();
+        let (begin, end) = range(registry);
+        home.pushes(|table| indexed(index, rows(table.range::<&str>(begin.as_str()..end.as_str())?), false))
+            .map_err(unread)
+    }
+}
+
+impl Embedded {
+    /// Reads push records, where that may block.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl Fn(&PushTable) -> Result<T, Failure> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let inner = self.inner.clone();
+        let work = move || {
+            if let Some(found) = inner.handle.pushes(&work) {
+                return found.map_err(unread);
+            }
+            // It was closed after an error: who comes first opens it again.
+            let mut home = inner.home.blocking_lock();
+            inner.ready(&mut home)?;
+            home.pushes(work).map_err(unread)
+        };
+        async move {
+            let stopped = |_| StoreError::Unavailable("the store is being closed".to_owned());
+            tokio::task::spawn_blocking(work).await.map_err(stopped).flatten()
+        }
+        .boxed()
     }
 }
 
 impl Pushes for Embedded {
     fn index(&self) -> watch::Receiver<Index> {
-        self.inner.records.published.subscribe()
+        self.inner.index.subscribe()
     }
 
     fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
-        async move {
-            let all = self.inner.records.all.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(all.1.get(id).cloned())
-        }
-        .boxed()
+        let id = id.clone();
+        self.read(move |table| one(table, &id))
     }
 
     fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
-        async move {
-            let all = self.inner.records.all.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = |record: &&Record| {
-                query.image.as_ref().is_none_or(|image| *image == record.image)
-                    && query
-                        .registry
-                        .as_ref()
-                        .is_none_or(|registry| **registry == *record.registry)
-                    && query
-                        .state
-                        .is_none_or(|state| record.last_attempt.as_ref().is_some_and(|last| last.state == state))
-                    && query
-                        .after
-                        .as_ref()
-                        .is_none_or(|after| record.id().as_str() > after.as_str())
-            };
-            let mut found = all.1.values().filter(wanted);
-            let items: Vec<_> = found.by_ref().take(query.limit).cloned().collect();
-            let next = match (found.next(), items.last()) {
-                (Some(_), Some(last)) => Some(last.id().as_str().to_owned()),
-                _ => None,
-            };
-            Ok(PushPage { items, next })
-        }
-        .boxed()
+        let query = query.clone();
+        let registries: Vec<_> = self.inner.entries().keys().cloned().collect();
+        self.read(move |table| page::page(table, &query, &registries))
     }
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.change(move |inner, _| events.iter().map(|event| inner.happen(event)).collect())
+        self.change(move |inner, home| {
+            let known = |event: &&Event| inner.entries().contains_key(&*event.registry);
+            if let Some(unknown) = events.iter().find(|event| !known(event)) {
+                return Err(StoreError::NotFound(unknown.registry.to_string()));
+            }
+            let mut records = Vec::with_capacity(events.len());
+            for events in events.chunks(inner.most_records.clamp(1, MOST_AT_ONCE)) {
+                records.extend(inner.happen(home, events)?);
+            }
+            Ok(records)
+        })
     }
 }
+
+/// The records that these events are of, as they are before them.
+fn told(table: &PushTable, events: &[Event]) -> Result<BTreeMap<PushId, Told>, Failure> {
+    let mut told = BTreeMap::new();
+    for event in events {
+        let Entry::Vacant(vacant) = told.entry(id(event)) else {
+            continue;
+        };
+        let present = one(table, vacant.key())?;
+        vacant.insert(Told {
+            was_there: present.is_some(),
+            success_before: present.as_ref().and_then(|record| record.last_success.clone()),
+            record: present.unwrap_or_else(|| Record::new(event.image.clone(), &event.registry)),
+            changed: false,
+        });
+    }
+    Ok(told)
+}
+
+fn id(event: &Event) -> PushId {
+    PushId::new(&event.registry, event.image.key())
+}
+
+/// One record, as it is in the file.
+fn one(table: &PushTable, id: &PushId) -> Result<Option<Record>, Failure> {
+    let json = table.get(id.as_str())?;
+    json.map(|json| written::read(id.as_str(), json.value()).map_err(Failure::Damaged))
+        .transpose()
+}
+
+/// Records, as they are in the file.
+pub(super) fn rows(rows: Range<'static, &'static str, &'static [u8]>) -> impl Iterator<Item = Result<Record, Failure>> {
+    rows.map(|row| {
+        let (id, json) = row?;
+        written::read(id.value(), json.value()).map_err(Failure::Damaged)
+    })
+}
+
+/// Where the ids of a registry's records begin, and before what they end.
+pub(super) fn range(registry: &str) -> (String, String) {
+    // The next character after the dot.
+    (format!("{registry}."), format!("{registry}/"))
+}
+
+/// The index with the pushes of these records, or without them.
+pub(super) fn indexed(
+    mut index: Index,
+    mut records: impl Iterator<Item = Result<Record, Failure>>,
+    with: bool,
+) -> Result<Index, Failure> {
+    loop {
+        let records: Vec<_> = records.by_ref().take(MOST_IN_MEMORY).collect::<Result<_, _>>()?;
+        if records.is_empty() {
+            return Ok(index);
+        }
+        let pushed = records.iter().filter(|record| record.last_success.is_some());
+        index = index.with(pushed.map(|record| {
+            let success = record.last_success.as_ref().filter(|_| with);
+            (&record.image, &*record.registry, success)
+        }));
+    }
+}
+
+fn unread(failure: Failure) -> StoreError {
+    StoreError::Unavailable(format!("the store could not be read: {failure}"))
+}
+
+/// How many records are kept, unless a test says otherwise.
+pub const MOST_RECORDS: usize = 1_000_000;
+
+/// How many events one commit keeps: no call keeps others waiting, nor fills the memory.
+const MOST_AT_ONCE: usize = 1_000;
+
+/// How many records are in memory while an index is made of all of them.
+const MOST_IN_MEMORY: usize = 16_384;
+
+/// One in so many goes at least, where there is no room.
+const BATCH: usize = 100;

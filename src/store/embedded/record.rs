@@ -21,6 +21,8 @@ struct Record {
     pull: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     push: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<Condition>,
     created_at: Timestamp,
@@ -35,6 +37,7 @@ pub(super) fn written(stored: &Stored) -> Result<Vec<u8>, StoreError> {
         version: stored.version.0.clone(),
         pull: edition(&stored.pull),
         push: edition(&stored.push),
+        notify: edition(&stored.notify),
         conditions: stored.conditions.clone(),
         created_at: stored.created_at,
         updated_at: stored.updated_at,
@@ -55,6 +58,7 @@ pub(super) fn read(id: &str, json: &[u8]) -> Result<Stored, String> {
         spec: record.spec,
         pull: record.pull.map(Edition),
         push: record.push.map(Edition),
+        notify: record.notify.map(Edition),
         version: Version(record.version),
         declared_by: DeclaredBy::Anybody,
         conditions: record.conditions,

@@ -11,7 +11,7 @@ mod full;
 mod model;
 
 use self::faulty::Faulty;
-use super::{home::Failure, *};
+use super::*;
 
 /// Another one than the last time where `WAYPOST_TEST_SEED` says so.
 fn seed() -> u64 {
@@ -40,5 +40,10 @@ fn made() -> Faulty {
 }
 
 fn open(disk: &Faulty) -> Result<Embedded, OpenError> {
-    Embedded::on(Medium::new(disk.clone()), "data/waypost.redb".to_owned(), clock())
+    Embedded::on(
+        Medium::new(disk.clone()),
+        "data/waypost.redb".to_owned(),
+        clock(),
+        MOST_RECORDS,
+    )
 }

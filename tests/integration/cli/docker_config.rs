@@ -22,6 +22,7 @@ fn the_docker_config_is_on_stdout_and_what_is_not_in_it_on_stderr() {
                 password: Password::new(password.to_owned()),
             })),
             push: Change::Keep,
+            notify: Change::Keep,
         };
         runtime.block_on(store.create(id, draft)).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use waypost::{
-    authorization::{Access, Authorizer, Verb, Verdict},
+    authorization::{Access, Authorizer, Resource, Verb, Verdict},
     cluster::{Access as Cluster, authorization::Reviews},
     registry::Password,
 };
@@ -126,7 +126,8 @@ impl Asked {
     }
 
     fn may(&self, token: &str, verb: Verb, name: Option<&str>) -> Verdict {
-        self.verdict(token, Some(Access { verb, name }))
+        let resource = Resource::Registries;
+        self.verdict(token, Some(Access { verb, resource, name }))
     }
 
     fn verdict(&self, token: &str, access: Option<Access<'_>>) -> Verdict {

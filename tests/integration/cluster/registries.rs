@@ -1,6 +1,7 @@
 //! Registries in a real Kubernetes API: objects, Secrets, and what becomes of them.
 
 mod objects;
+mod pushes;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
-use waypost::pushes::{self, Index, PushId, Record};
+use waypost::pushes::{Event as Happened, Index, PushId, Record};
 use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
 use waypost::store::{
     Change, DeclaredBy, Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version,
@@ -39,6 +40,8 @@ fn on_a_cluster_with_registries(name: &str, test: impl FnOnce(&Case<'_>) + Send)
         case.kubectl_with(&apply, printed.out()).exits(0);
         eventually("registries are known", || case.admin.get(REGISTRIES).ok());
         case.admin.delete(REGISTRIES).unwrap();
+        eventually("push records are known", || case.admin.get(PUSHES).ok());
+        case.admin.delete(PUSHES).unwrap();
         test(case);
     });
 }
@@ -91,6 +94,14 @@ impl Home {
         }))
     }
 
+    fn token(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let found = self.runtime.block_on(self.store.notification_token(id))?;
+        Ok(found.map(|credential| match credential {
+            Credential::Login(login) => login.password.expose().to_owned(),
+            other => panic!("{other:?}"),
+        }))
+    }
+
     /// What those who follow are told of this one.
     fn followed(&self, id: &str) -> Option<Stored> {
         let all = self.store.registries().borrow().clone();
@@ -132,6 +143,7 @@ fn draft(url: &str, pull: Change) -> Draft {
         },
         pull,
         push: Change::Keep,
+        notify: Change::Keep,
     }
 }
 
@@ -160,6 +172,8 @@ fn name(object: &Value) -> String {
 
 const REGISTRIES: &str = "/apis/waypost.dev/v1alpha1/registries";
 
+const PUSHES: &str = "/apis/waypost.dev/v1alpha1/pushes";
+
 #[test]
 fn a_store_in_the_kubernetes_api_is_one() {
     on_a_cluster_with_registries("contract", |case| {
@@ -170,7 +184,7 @@ fn a_store_in_the_kubernetes_api_is_one() {
         // Followed, as a process follows it; the store of the last test gets in nobody's way.
         runtime().block_on(contract::holds(
             async || {
-                let kubectl = ["delete", "registries", "--all", "--wait"];
+                let kubectl = ["delete", "registries,pushes", "--all", "--wait"];
                 tokio::task::block_in_place(|| case.kubectl(&kubectl).exits(0));
                 Followed::new(open(case, true).await)
             },
@@ -231,7 +245,7 @@ impl Pushes for Followed {
         self.store.pushes(query)
     }
 
-    fn happened(&self, events: Vec<pushes::Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+    fn happened(&self, events: Vec<Happened>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.happened(events)
     }
 }
@@ -268,6 +282,10 @@ impl Store for Followed {
 
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
         self.store.credentials(id)
+    }
+
+    fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
+        self.store.notification_token(id)
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {
@@ -457,6 +475,76 @@ fn a_secret_that_a_user_made_is_read_and_left_to_him() {
         let left = case.admin.get(&path).unwrap();
         assert_eq!(left["metadata"]["ownerReferences"], Value::Null);
         assert_eq!(secrets(case), [] as [Value; 0]);
+    });
+}
+
+#[test]
+fn a_notification_token_is_in_a_secret_apart_and_stands_in_no_credentials_way() {
+    on_a_cluster_with_registries("tokens", |case| {
+        let home = Home::open(case);
+        let set = |text: &str| Change::Set(Credential::token(Password::new(text.to_owned())));
+        let with = |notify| Draft {
+            notify,
+            ..draft("r.io", Change::Keep)
+        };
+        home.create("cern", draft("r.io", login("pull"))).unwrap();
+        home.replace("cern", with(set("first-first-first"))).unwrap();
+        let token = || {
+            secrets(case)
+                .into_iter()
+                .find(|secret| name(secret).starts_with("cern-notify-"))
+                .unwrap()
+        };
+        let first = token();
+        assert_eq!((&first["type"], &first["immutable"]), (&json!("Opaque"), &json!(true)));
+        assert_eq!(first["data"], json!({"token": "Zmlyc3QtZmlyc3QtZmlyc3Q="}));
+        assert_eq!(home.token("cern"), Ok(Some("first-first-first".to_owned())));
+        assert_eq!(
+            home.replace("cern", with(set("first-first-first"))).unwrap().notify,
+            home.get("cern").unwrap().notify
+        );
+        home.replace("cern", with(set("second-second-second"))).unwrap();
+        assert_ne!(name(&first), name(&token()));
+        assert_eq!(secrets(case).len(), 2);
+        assert_eq!(home.password("cern"), Ok(Some("pull".to_owned())));
+        home.delete("cern").unwrap();
+        assert_eq!(secrets(case), [] as [Value; 0]);
+
+        // A Secret that somebody made.
+        let spec = json!({"url": "r.io", "notificationToken": {"secretName": "mine"}});
+        case.admin.post(REGISTRIES, &registry("mine", &spec)).unwrap();
+        let missing = eventually("the registry is followed", || home.followed("mine"));
+        let said = home.token("mine").unwrap_err().to_string();
+        let place = format!(
+            "the Secret mine in the namespace {}, which is the notificationToken of the Registry mine, ",
+            case.namespace
+        );
+        assert_eq!(said, format!("{place}does not exist"));
+        assert_eq!(home.password("mine"), Ok(None), "it is needed for nothing else");
+        for (data, expected) in [
+            (
+                json!({"username": "SECRET"}),
+                Err("has neither a `token` nor a `password`"),
+            ),
+            (json!({"token": ""}), Err("has a `token` that is empty or no text")),
+            (json!({"token": "t\n", "password": "p", "username": "u"}), Ok("t")),
+            (json!({"password": "p\n"}), Ok("p")),
+        ] {
+            case.create("secrets", &json!({"metadata": {"name": "mine"}, "stringData": data}))
+                .unwrap();
+            match expected {
+                Ok(token) => assert_eq!(home.token("mine"), Ok(Some(token.to_owned()))),
+                Err(why) => assert_eq!(home.token("mine").unwrap_err().to_string(), format!("{place}{why}")),
+            }
+            let there = eventually("another edition is followed", || {
+                home.followed("mine").filter(|now| now.notify != missing.notify)
+            });
+            assert_eq!(there.version, missing.version);
+            case.admin.delete(&case.path("secrets/mine")).unwrap();
+            eventually("it is gone", || {
+                (home.followed("mine")?.notify == missing.notify).then_some(())
+            });
+        }
     });
 }
 

@@ -1,5 +1,7 @@
 //! What a store must do, whichever home is behind it.
 
+mod pushes;
+
 use std::{
     future::Future,
     path::PathBuf,
@@ -15,6 +17,7 @@ use waypost::{
     store::{Change, Draft, Registries, Store, StoreError, Stored, Version},
 };
 
+pub(crate) use self::pushes::has_a_limit;
 use crate::support::PATIENCE;
 
 /// What a home can do.
@@ -22,7 +25,7 @@ use crate::support::PATIENCE;
 pub(crate) struct Able {
     /// Whether it keeps credentials that are files and variables.
     pub(crate) references: bool,
-    /// How many registries are many.
+    /// How many registries are many, and how many push records.
     pub(crate) many: usize,
 }
 
@@ -40,6 +43,7 @@ pub(crate) async fn holds<S: Store>(make: impl AsyncFn() -> S, able: Able) {
     of_two_that_expect_the_same_version_one_wins(&make().await).await;
     of_two_that_make_the_same_one_wins(&make().await).await;
     credentials_are_kept_removed_and_set(&make().await).await;
+    a_notification_token_is_kept_apart_from_the_credentials(&make().await).await;
     an_edition_changes_when_its_credential_does(&make().await).await;
     a_reference_is_kept_as_one_or_refused(&make().await, able).await;
     credentials_go_with_their_registry(&make().await).await;
@@ -47,6 +51,7 @@ pub(crate) async fn holds<S: Store>(make: impl AsyncFn() -> S, able: Able) {
     any_text_comes_back_as_it_was(&make().await).await;
     a_future_that_is_dropped_leaves_no_half(&make().await).await;
     many_are_as_few(&make().await, able.many).await;
+    pushes::hold(&make, able.many).await;
 }
 
 async fn there_is_nothing_in_an_empty_one(store: &impl Store) {
@@ -90,7 +95,7 @@ async fn what_was_made_is_there_at_once(store: &impl Store) {
     };
     let made = store.create("cern", draft).await.unwrap();
     assert_eq!((&*made.id, said(&made)), ("cern", spec));
-    assert_eq!((&made.pull, &made.push), (&None, &None));
+    assert_eq!((&made.pull, &made.push, &made.notify), (&None, &None, &None));
     assert_eq!(made.conditions, []);
     assert!(made.created_at <= made.updated_at, "{made:?}");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -99,6 +104,7 @@ async fn what_was_made_is_there_at_once(store: &impl Store) {
     assert_eq!(store.registry("cern").await, Ok(Some(made.clone())));
     assert_eq!(*store.list().await.unwrap(), [made]);
     assert_eq!(store.credentials("cern").await, Ok(Credentials::default()));
+    assert_eq!(store.notification_token("cern").await, Ok(None));
 }
 
 async fn an_id_is_taken_once(store: &impl Store) {
@@ -187,6 +193,7 @@ async fn a_replacement_by_the_same_changes_nothing(store: &impl Store) {
         let same = Draft {
             pull: change,
             push: Change::Clear,
+            notify: Change::Clear,
             ..draft("r.io")
         };
         let after = store.replace("a", same, Some(&before.version)).await.unwrap();
@@ -289,11 +296,65 @@ async fn credentials_are_kept_removed_and_set(store: &impl Store) {
             }
         }
         let spec = draft(&format!("r{number}.io")).spec;
-        let after = store.replace("a", Draft { spec, pull, push }, None).await.unwrap();
+        let draft = Draft {
+            spec,
+            pull,
+            push,
+            notify: Change::Keep,
+        };
+        let after = store.replace("a", draft, None).await.unwrap();
         assert_eq!(store.credentials("a").await, Ok(now.clone()), "{number}");
         let has = (after.pull.is_some(), after.push.is_some());
         assert_eq!(has, (now.pull.is_some(), now.push.is_some()), "{number}");
     }
+}
+
+async fn a_notification_token_is_kept_apart_from_the_credentials(store: &impl Store) {
+    let with_token = |change| Draft {
+        notify: change,
+        ..draft("r.io")
+    };
+    let set = |text: &str| Change::Set(token(text));
+    let credentials = Credentials {
+        pull: Some(login("pull")),
+        push: None,
+    };
+    let first = Draft {
+        notify: set("first-first-first"),
+        ..with(draft("r.io"), login("pull"))
+    };
+    let first = store.create("a", first).await.unwrap();
+    assert!(first.pull.is_some() && first.push.is_none() && first.notify.is_some());
+    let mut before = first.clone();
+    for (change, expected) in [
+        (Change::Keep, Some("first-first-first")),
+        (set("first-first-first"), Some("first-first-first")),
+        (set("second-second-second"), Some("second-second-second")),
+        (Change::Clear, None),
+        (Change::Keep, None),
+        (set("first-first-first"), Some("first-first-first")),
+    ] {
+        let after = store.replace("a", with_token(change), None).await.unwrap();
+        assert_eq!(store.notification_token("a").await, Ok(expected.map(token)));
+        assert_eq!(store.credentials("a").await, Ok(credentials.clone()));
+        assert_eq!(after.pull, first.pull);
+        assert_eq!(after.notify.is_some(), expected.is_some());
+        let same = before.notify == after.notify;
+        assert_eq!(before.version == after.version, same, "{before:?} {after:?}");
+        before = after;
+    }
+    assert_ne!(
+        before.notify, first.notify,
+        "it is another one, though it says the same"
+    );
+    let listed = store.list().await.unwrap();
+    assert_eq!(listed[0].notify, before.notify);
+    store.delete("a", None).await.unwrap();
+    let none = StoreError::NotFound("a".to_owned());
+    assert_eq!(store.notification_token("a").await, Err(none));
+    let again = store.create("a", draft("r.io")).await.unwrap();
+    assert_eq!(again.notify, None);
+    assert_eq!(store.notification_token("a").await, Ok(None));
 }
 
 async fn an_edition_changes_when_its_credential_does(store: &impl Store) {
@@ -544,6 +605,7 @@ fn said(stored: &Stored) -> RegistrySpec {
     RegistrySpec {
         pull_credential: None,
         push_credential: None,
+        notification_token: None,
         ..stored.spec.clone()
     }
 }
@@ -556,6 +618,7 @@ fn draft(url: &str) -> Draft {
         },
         pull: Change::Keep,
         push: Change::Keep,
+        notify: Change::Keep,
     }
 }
 
@@ -564,6 +627,10 @@ fn with(draft: Draft, pull: Credential) -> Draft {
         pull: Change::Set(pull),
         ..draft
     }
+}
+
+fn token(text: &str) -> Credential {
+    Credential::token(Password::new(text.to_owned()))
 }
 
 fn login(password: &str) -> Credential {

@@ -59,6 +59,17 @@ pub(crate) struct Registry {
     pub(crate) password: String,
 }
 
+impl Registry {
+    /// One that anybody may use.
+    pub(crate) fn open(host: String) -> Self {
+        Self {
+            host,
+            username: String::new(),
+            password: String::new(),
+        }
+    }
+}
+
 /// What the nodes know the registry in the cluster as: a NodePort.
 pub(crate) const IN_CLUSTER_REGISTRY: &str = "127.0.0.1:30500";
 

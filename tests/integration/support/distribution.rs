@@ -26,7 +26,7 @@ impl Distribution {
         let config = dir.join("registry.yaml");
         let auth = passwords.map(|path| format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display()));
         let content = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: ':{port}'}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{}",
+            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: ':{port}'}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n{}",
             dir.join("storage").display(),
             auth.unwrap_or_default()
         );

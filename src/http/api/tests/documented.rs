@@ -1,6 +1,6 @@
 use super::*;
 
-fn validator(schema: &str) -> jsonschema::Validator {
+pub(super) fn validator(schema: &str) -> jsonschema::Validator {
     let mut document = openapi::document();
     document["$ref"] = json!(format!("#/components/schemas/{schema}"));
     jsonschema::draft202012::options()
@@ -27,6 +27,18 @@ async fn each_example_is_what_it_is_an_example_of() {
         assert_eq!(reply.status, 201, "{name}: {}", reply.text);
         valid("Registry", &reply.json());
     }
+    for (name, example) in openapi::pushes::request_examples().as_object().unwrap() {
+        valid("PushRequest", &example["value"]);
+        let reply = api.admin("POST", "/v1/pushes", example["value"].clone()).await;
+        assert_eq!(reply.status, 201, "{name}: {}", reply.text);
+        valid("Push", &reply.json());
+        // All of them are of one image.
+        assert_eq!(reply.json()["id"], openapi::pushes::answer_example()["id"], "{name}");
+    }
+    valid("Push", &openapi::pushes::answer_example());
+    let listed = api.admin("GET", "/v1/pushes", Value::Null).await.json();
+    valid("PushList", &listed);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     valid("Registry", &openapi::answer_example());
     valid(
         "RegistryList",
@@ -92,13 +104,17 @@ fn each_secret_is_written_and_never_read() {
     let schemas = &document["components"]["schemas"];
     let properties = schemas["RegistryRequest"]["properties"].as_object().unwrap();
     for (name, schema) in properties {
-        let secret = name.ends_with("password") || name.ends_with("docker_config");
+        let secret = ["password", "docker_config", "token"]
+            .iter()
+            .any(|end| name.ends_with(end));
         assert_eq!(schema["writeOnly"] == true, secret, "{name}: {schema}");
     }
-    for schema in ["Registry", "RegistryList", "Problem", "FieldError"] {
+    for schema in ["Registry", "RegistryList", "Push", "PushList", "Problem", "FieldError"] {
         let text = schemas[schema].to_string();
         assert!(
-            !text.contains("registry_password") && !text.contains("writeOnly"),
+            !["registry_password", "\"notification_token", "writeOnly"]
+                .iter()
+                .any(|word| text.contains(word)),
             "{schema}"
         );
     }

@@ -135,6 +135,10 @@ async fn nobody_gets_in_without_a_token_and_the_push_token_changes_nothing() {
         ("DELETE", "/v1/registries/corp"),
         ("PATCH", "/v1/registries/corp"),
         ("OPTIONS", "/v1/registries"),
+        ("GET", "/v1/pushes"),
+        ("POST", "/v1/pushes"),
+        ("GET", "/v1/pushes/corp.x"),
+        ("OPTIONS", "/v1/pushes"),
         ("GET", "/elsewhere"),
     ] {
         // A body that never comes: it is not waited for.
@@ -145,7 +149,9 @@ async fn nobody_gets_in_without_a_token_and_the_push_token_changes_nothing() {
         let by_push = request(method, path).header("authorization", "Simple the-push");
         let reply = api.ask(by_push, Body::empty()).await;
         match (method, path) {
-            ("GET", "/elsewhere") => drop(reply.says(Kind::NotFound, &[])),
+            ("GET", "/elsewhere" | "/v1/pushes/corp.x") => drop(reply.says(Kind::NotFound, &[])),
+            // It may report; this is no report.
+            ("POST", "/v1/pushes") => drop(reply.says(Kind::UnsupportedMediaType, &[])),
             ("GET", _) => drop(reply.is(200)),
             ("PATCH", _) => drop(reply.says(Kind::MethodNotAllowed, &[])),
             ("OPTIONS", _) => assert_eq!(reply.is(204).headers["allow"], "GET, HEAD, POST, OPTIONS"),

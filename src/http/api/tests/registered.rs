@@ -24,7 +24,8 @@ async fn the_smallest_request_with_a_password_registers_a_registry() {
             "id": "corp", "name": "corp", "registry_url": "r.io/team", "location": "off-cluster", "endpoint": "https://r.io",
             "plain_http": false, "token_hosts": [], "namespaces": {"all": true, "names": null, "selector": null},
             "names": {"to": "{registry}/{repository}", "from": null},
-            "has_pull_credential": true, "has_push_credential": false, "long_lived": true, "conditions": [],
+            "has_pull_credential": true, "has_push_credential": false, "has_notification_token": false, "long_lived": true,
+            "conditions": [],
         })
     );
     let Some(Credential::Login(login)) = api.credentials("corp").await.pull else {
@@ -363,6 +364,7 @@ fn what_others_wrote_wrong_is_said_and_not_shown() {
         },
         pull: None,
         push: None,
+        notify: None,
         version: Version("1".to_owned()),
         declared_by: DeclaredBy::Anybody,
         conditions: Vec::new(),
@@ -382,4 +384,115 @@ fn what_others_wrote_wrong_is_said_and_not_shown() {
         .map(|problem| &problem["field"])
         .collect();
     assert_eq!(fields, ["registry_url", "endpoint"]);
+}
+
+#[tokio::test]
+async fn a_notification_token_is_kept_whatever_changes_and_is_shown_nowhere() {
+    let api = Asked::new();
+    let token = "hunter2-hunter2-hunter2";
+    api.registered().await;
+    let kept = async || {
+        let kept = api.store.store.notification_token("corp").await.unwrap();
+        kept.map(|kept| match kept {
+            Credential::Login(login) => login.password.expose().to_owned(),
+            other => format!("{other:?}"),
+        })
+    };
+    let put = async |fields: Value| {
+        let mut body = json!({"name": "corp", "registry_url": "r.io/team"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        api.admin("PUT", "/v1/registries/corp", body).await
+    };
+    let elsewhere = |field: &str, place: &str| json!({"registry_password": null, field: place});
+    for (fields, expected) in [
+        (json!({"notification_token": token}), Some(token.to_owned())),
+        (json!({}), Some(token.to_owned())),
+        // It goes nowhere: another host is no reason to ask for it again.
+        (
+            json!({"registry_url": "s.io", "registry_password": null}),
+            Some(token.to_owned()),
+        ),
+        (
+            json!({"notification_token": "another-of-16-ch"}),
+            Some("another-of-16-ch".to_owned()),
+        ),
+        (json!({"notification_token": null}), None),
+        (json!({}), None),
+        (
+            elsewhere("notification_token_file", "/run/token"),
+            Some("File { username: \"\", path: \"/run/token\" }".to_owned()),
+        ),
+        (
+            elsewhere("notification_token_env", "TOKEN"),
+            Some("Environment { username: \"\", variable: \"TOKEN\" }".to_owned()),
+        ),
+        (
+            json!({"notification_token": token, "notification_token_file": null}),
+            Some(token.to_owned()),
+        ),
+        (json!({"notification_token_file": null}), None),
+    ] {
+        let reply = put(fields.clone()).await.is(200);
+        assert_eq!(reply.json()["has_notification_token"], expected.is_some(), "{fields}");
+        assert_eq!(kept().await, expected, "{fields}");
+        assert!(!reply.json().to_string().contains("hunter2"), "{fields}");
+    }
+    assert!(!format!("{:?}", api.credentials("corp").await).contains("File"));
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_may_guess_or_that_cannot_be_sent_is_refused_and_not_repeated() {
+    let api = Asked::new();
+    let space = "hunter2 hunter2 hunter2";
+    let long = "hunter2".repeat(200);
+    for (fields, expected) in [
+        (
+            json!({"notification_token": "hunter2-15-char"}),
+            "notification_token: it has fewer than 16 characters",
+        ),
+        (
+            json!({"notification_token": space}),
+            "notification_token: it has a space",
+        ),
+        (
+            json!({"notification_token": "hunter2hunter2hunter2\n"}),
+            "notification_token: it has a space",
+        ),
+        (
+            json!({"notification_token": long}),
+            "notification_token: it has more than 1,024 characters",
+        ),
+        (
+            json!({"notification_token": "hunter2-hunter2-16", "notification_token_env": "A"}),
+            "notification_token_env: `notification_token` is given, too",
+        ),
+        (
+            json!({"notification_token_file": "hunter2"}),
+            "notification_token_file: it is no absolute path",
+        ),
+        (
+            json!({"notification_token_env": "hunter2=x"}),
+            "notification_token_env: it is no name of a variable",
+        ),
+        (json!({"notification_token": 5}), "notification_token: "),
+    ] {
+        let mut body = json!({"name": "corp", "registry_url": "r.io/team"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let text = api
+            .admin("POST", "/v1/registries", body)
+            .await
+            .is(422)
+            .json()
+            .to_string();
+        let detail = expected.split_once(": ").unwrap();
+        assert!(text.contains(detail.0) && text.contains(detail.1), "{fields}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        if detail.1.starts_with("it has") {
+            assert!(text.contains("openssl rand -hex 32"), "{text}");
+        }
+    }
 }

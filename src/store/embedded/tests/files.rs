@@ -101,7 +101,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         transaction.commit().unwrap();
     };
     table(at("foreign"), "other", 1);
-    table(at("newer"), "meta", 2);
+    table(at("newer"), "meta", 3);
     for (name, expected) in [
         (
             "empty",
@@ -118,7 +118,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         ("foreign", "is no store of Waypost's"),
         (
             "newer",
-            "was written by a newer Waypost (its schema is 2): run that one",
+            "was written by a newer Waypost (its schema is 3): run that one",
         ),
     ] {
         let before = fs::read(at(name)).unwrap();
@@ -207,7 +207,7 @@ fn what_it_costs() {
             id: format!("registry-{number}"),
             ..before[0].clone()
         };
-        let write = Write {
+        let write = Write::Registry {
             id: &stored.id,
             record: Some(record::written(&stored).unwrap()),
             credentials: vec![(PULL, Some(record::written_credential(&credential).unwrap()))],
@@ -242,5 +242,6 @@ fn draft(number: i64) -> Draft {
             password: Password::new("hunter2-hunter2-hunter2-hunter2".to_owned()),
         })),
         push: Change::Keep,
+        notify: Change::Keep,
     }
 }

@@ -7,7 +7,10 @@ use crate::registry::{ConditionKind, Credential, Login, Password, RegistrySpec, 
 
 /// What was acknowledged.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct Model(BTreeMap<String, (Stored, Credentials)>);
+pub(super) struct Model(BTreeMap<String, Row>);
+
+/// A registry, its credentials and its notification token.
+type Row = (Stored, Credentials, Option<Credential>);
 
 /// A change of one registry.
 #[derive(Clone)]
@@ -61,8 +64,9 @@ impl Model {
         let mut all = BTreeMap::new();
         for stored in store.list().await.unwrap().iter() {
             let credentials = store.credentials(&stored.id).await.unwrap();
+            let token = store.notification_token(&stored.id).await.unwrap();
             assert_eq!(store.registry(&stored.id).await.unwrap().as_ref(), Some(stored));
-            all.insert(stored.id.clone(), (stored.clone(), credentials));
+            all.insert(stored.id.clone(), (stored.clone(), credentials, token));
         }
         Self(all)
     }
@@ -114,13 +118,14 @@ impl Model {
                     spec: RegistrySpec::default(),
                     pull: None,
                     push: None,
+                    notify: None,
                     version: Version(String::new()),
                     declared_by: DeclaredBy::Anybody,
                     conditions: vec![],
                     created_at: Timestamp::UNIX_EPOCH,
                     updated_at: Timestamp::UNIX_EPOCH,
                 };
-                let present = all.entry(id).or_insert((empty, Credentials::default()));
+                let present = all.entry(id).or_insert((empty, Credentials::default(), None));
                 put(present, draft);
             }
             Step::Replace(_, draft) => put(all.get_mut(&id)?, draft),
@@ -146,26 +151,27 @@ impl Model {
         }
         let all = |model: &Self| -> Vec<_> {
             let rows = model.0.values();
-            rows.map(|(stored, credentials)| (said(stored), credentials.clone()))
+            rows.map(|(stored, credentials, token)| (said(stored), credentials.clone(), token.clone()))
                 .collect()
         };
         assert!(
             all(&found) == all(&after),
             "half of what was in flight is there: {what}"
         );
-        for (stored, credentials) in found.0.values() {
-            let said = (stored.pull.is_some(), stored.push.is_some());
-            assert_eq!(said, (credentials.pull.is_some(), credentials.push.is_some()));
+        for (stored, credentials, token) in found.0.values() {
+            let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
+            assert_eq!(said, [&credentials.pull, &credentials.push, token].map(Option::is_some));
         }
         *self = found;
     }
 }
 
-fn put((stored, credentials): &mut (Stored, Credentials), draft: &Draft) {
+fn put((stored, credentials, token): &mut Row, draft: &Draft) {
     stored.spec = draft.spec.clone();
     for (present, change) in [
         (&mut credentials.pull, &draft.pull),
         (&mut credentials.push, &draft.push),
+        (token, &draft.notify),
     ] {
         match change {
             Change::Keep => {}
@@ -188,7 +194,7 @@ fn draft(random: &mut Random) -> Draft {
             password: Password::new("p".repeat(random.below(500))),
         })),
     };
-    let (pull, push) = (change(), change());
+    let (pull, push, notify) = (change(), change(), change());
     Draft {
         spec: RegistrySpec {
             url: Some(format!("r{}.io", random.next())),
@@ -198,5 +204,6 @@ fn draft(random: &mut Random) -> Draft {
         },
         pull,
         push,
+        notify,
     }
 }

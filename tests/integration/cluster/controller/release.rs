@@ -106,6 +106,8 @@ impl<'a> Release<'a> {
             {"apiGroups": ["waypost.dev"], "resources": ["registries"],
              "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
             {"apiGroups": ["waypost.dev"], "resources": ["registries/status"], "verbs": ["patch", "update"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["pushes"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["pushes/status"], "verbs": ["patch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies/status"], "verbs": ["patch", "update"]},
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
@@ -155,6 +157,7 @@ impl<'a> Release<'a> {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["registries"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["pushes"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],

@@ -264,5 +264,6 @@ fn draft(url: &str, namespaces: &Value, pull: Change) -> Draft {
         spec: serde_json::from_value(json!({"url": url, "namespaces": namespaces})).unwrap(),
         pull,
         push: Change::Keep,
+        notify: Change::Keep,
     }
 }

@@ -119,6 +119,10 @@ fn what_is_wrong_with_an_object_is_said_when_it_is_written_and_never_more_than_t
                 "spec.pushCredential.secretName: Required value",
             ),
             (
+                json!({"notificationToken": {"secretName": "No_name"}}),
+                "spec.notificationToken.secretName: Invalid value: \"No_name\": no Secret can",
+            ),
+            (
                 json!({"location": "mars"}),
                 "spec.location: Unsupported value: \"mars\": supported values: \"off-cluster\"",
             ),
@@ -171,6 +175,7 @@ fn what_can_be_used_is_taken_and_comes_back_whole() {
                     },
                 },
                 "pullCredential": {"secretName": "pull.secret-1"}, "pushCredential": {"secretName": "push"},
+                "notificationToken": {"secretName": "notify"},
             }),
         ]
         .iter()

@@ -1,0 +1,295 @@
+//! Room for another object: there are so many at most, and those that nobody needs go for it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, StreamExt, TryStreamExt},
+};
+use hashbrown::{HashMap, HashSet};
+use jiff::{SignedDuration, Timestamp};
+use kube::{api::ListParams, core::DynamicObject};
+use tokio::time::Instant;
+
+use super::{
+    super::requests::ask,
+    AT_ONCE, Kubernetes, RESOURCE, Records, lock,
+    object::{Object, Seen},
+    pushes,
+};
+use crate::{
+    pushes::{Key, Success},
+    reference::Reference,
+    store::StoreError,
+};
+
+/// Which image references the Pods of the cluster use, as they are written there; or why that is not known.
+pub type InUse = Box<dyn Fn() -> BoxFuture<'static, Result<BTreeSet<String>, String>> + Send + Sync>;
+
+pub(super) struct Room {
+    /// So many objects at most.
+    most: usize,
+    in_use: Option<InUse>,
+    /// Whoever makes room has it; when it was last looked for in vain.
+    looked: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// For an object that is being made.
+pub(super) struct Place<'r> {
+    records: &'r Records,
+    is_taken: bool,
+}
+
+/// An object that could go.
+struct Candidate {
+    name: Box<str>,
+    uid: Box<str>,
+    version: Box<str>,
+    /// When something was last heard of it.
+    heard_at: Timestamp,
+    /// What there is of it.
+    pushed: Option<Pushed>,
+}
+
+struct Pushed {
+    image: Key,
+    order: (Timestamp, u64),
+    /// By which a Pod may use what was pushed.
+    keys: [Key; 2],
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            most: MOST,
+            in_use: None,
+            looked: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The object was made.
+    pub(super) fn take(mut self, seen: Seen) {
+        self.is_taken = true;
+        self.records.change(|known, changes| {
+            known.expected();
+            known.wrote(seen, changes);
+        });
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            lock(&self.records.known).expected();
+        }
+    }
+}
+
+impl Kubernetes {
+    /// With so many push records at most instead of 20,000. For tests.
+    #[must_use]
+    pub fn with_most_pushes(mut self, most: usize) -> Self {
+        self.pushes.room.most = most;
+        self
+    }
+
+    /// With what says which images the Pods of the cluster use: without it, none that is the latest push of its image goes for others.
+    #[must_use]
+    pub fn with_images_in_use(mut self, in_use: InUse) -> Self {
+        self.pushes.room.in_use = Some(in_use);
+        self
+    }
+
+    /// Room for one more, for as long as it is not dropped.
+    pub(super) async fn room_for_a_push(&self) -> Result<Place<'_>, StoreError> {
+        let Records { room, known, .. } = &self.pushes;
+        let place = || {
+            let is_room = lock(known).expect(room.most);
+            is_room.then_some(Place {
+                records: &self.pushes,
+                is_taken: false,
+            })
+        };
+        if let Some(place) = place() {
+            return Ok(place);
+        }
+        let mut looked = room.looked.lock().await;
+        if let Some(place) = place() {
+            return Ok(place);
+        }
+        // Others may take what was made.
+        while looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            *looked = (!self.make_room().await?).then(Instant::now);
+            if let Some(place) = place() {
+                return Ok(place);
+            }
+        }
+        let why = if room.in_use.is_some() {
+            "is used by a Pod"
+        } else {
+            "is the latest push of its image"
+        };
+        Err(StoreError::Full(format!(
+            "there are {} push records, and what each of them is about {why}: delete those that nobody needs (`kubectl delete push NAME`), \
+             or a registry that nobody uses, with which its records go",
+            room.most
+        )))
+    }
+
+    /// Deletes some of those that nobody needs. Whether there were any: those that were just written anew stay nevertheless.
+    async fn make_room(&self) -> Result<bool, StoreError> {
+        let (mut nothing, mut pushed) = (Vec::new(), Vec::new());
+        let now = Timestamp::now();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = ask(RESOURCE, "list", pushes(self.client()).list(&page)).await?;
+            for object in &list.items {
+                match self.candidate(object, now) {
+                    Some(candidate) if candidate.pushed.is_some() => pushed.push(candidate),
+                    Some(candidate) => nothing.push(candidate),
+                    None => {}
+                }
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page.continue_token = Some(token),
+                None => break,
+            }
+        }
+        let batch = (self.pushes.room.most / BATCHES).max(1);
+        let mut going = nothing;
+        going.sort_by_key(|candidate| candidate.heard_at);
+        going.truncate(batch);
+        let (mut latest, mut others) = latest(pushed);
+        others.sort_by_key(Candidate::order);
+        others.truncate(batch - going.len());
+        going.append(&mut others);
+        if going.len() < batch
+            && let Some(used) = self.images_in_use().await
+        {
+            latest.retain(|candidate| !candidate.is_used(&used));
+            latest.sort_by_key(Candidate::order);
+            latest.truncate(batch - going.len());
+            going.append(&mut latest);
+        }
+        let is_any = !going.is_empty();
+        let deleted = stream::iter(going)
+            .map(async |candidate| {
+                self.delete_push(&candidate.name, &candidate.uid, &candidate.version)
+                    .await
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_fold(0_usize, async |count, deleted| Ok(count + usize::from(deleted)))
+            .await?;
+        if deleted > 0 {
+            tracing::info!(
+                deleted,
+                "{deleted} push records that nobody needs went, to make room for others"
+            );
+        }
+        Ok(is_any)
+    }
+
+    /// None where it may not go.
+    fn candidate(&self, object: &DynamicObject, now: Timestamp) -> Option<Candidate> {
+        let object = Object::read(object);
+        let owner = lock(&self.known)
+            .object(object.registry())
+            .map(|owner| owner.uid.clone());
+        let is_of_another = object.owner.is_some() && object.owner != owner;
+        let record = object.record().ok().flatten().filter(|_| !is_of_another);
+        let heard_at = record.as_ref().and_then(|record| record.heard_at());
+        let heard_at = heard_at.unwrap_or(object.created_at);
+        // Somebody is at it, or is about to be.
+        let is_open = record.as_ref().is_some_and(|record| match &record.last_attempt {
+            Some(attempt) => !attempt.state.is_final(),
+            None => record.withdrawn_at.is_none(),
+        });
+        let success = record.as_ref().and_then(|record| record.last_success.as_ref());
+        if is_open && success.is_none() && now.duration_since(heard_at) < PATIENCE {
+            return None;
+        }
+        let pushed = success.and_then(|success| {
+            Some(Pushed {
+                image: object.image.as_ref().ok()?.key(),
+                order: success.order(),
+                keys: keys(success)?,
+            })
+        });
+        Some(Candidate {
+            name: object.name.into(),
+            uid: object.uid.into(),
+            version: object.version.into(),
+            heard_at,
+            pushed,
+        })
+    }
+
+    /// None where nobody can say.
+    async fn images_in_use(&self) -> Option<HashSet<Key>> {
+        match self.pushes.room.in_use.as_ref()?().await {
+            Ok(references) => Some(
+                references
+                    .iter()
+                    .filter_map(|reference| Reference::parse(reference).ok())
+                    .flat_map(|reference| {
+                        let digest = reference.digest().map(|digest| Key::of_digest(&reference, digest));
+                        std::iter::once(Key::of(&reference)).chain(digest)
+                    })
+                    .collect(),
+            ),
+            Err(why) => {
+                tracing::warn!("it is not known which images Pods use, and no latest push goes for others: {why}");
+                None
+            }
+        }
+    }
+}
+
+impl Candidate {
+    fn order(&self) -> Option<(Timestamp, u64)> {
+        self.pushed.as_ref().map(|pushed| pushed.order)
+    }
+
+    fn is_used(&self, used: &HashSet<Key>) -> bool {
+        self.pushed
+            .as_ref()
+            .is_some_and(|pushed| used.contains(&pushed.image) || pushed.keys.iter().any(|key| used.contains(key)))
+    }
+}
+
+/// As a Pod may name what was pushed: by its tag, and by its digest.
+fn keys(success: &Success) -> Option<[Key; 2]> {
+    let target = success.reference()?;
+    Some([Key::of(&target), Key::of_digest(&target, &success.digest)])
+}
+
+/// The latest of each image, and the others.
+fn latest(pushed: Vec<Candidate>) -> (Vec<Candidate>, Vec<Candidate>) {
+    let mut newest: HashMap<Key, (Timestamp, u64)> = HashMap::new();
+    for Pushed { image, order, .. } in pushed.iter().filter_map(|candidate| candidate.pushed.as_ref()) {
+        newest
+            .entry(*image)
+            .and_modify(|newest| *newest = (*newest).max(*order))
+            .or_insert(*order);
+    }
+    pushed.into_iter().partition(|candidate| {
+        let pushed = candidate.pushed.as_ref();
+        pushed.is_some_and(|pushed| newest.get(&pushed.image) == Some(&pushed.order))
+    })
+}
+
+/// So many objects at most: what the API server and etcd hold with ease.
+const MOST: usize = 20_000;
+
+/// One of so many parts of them goes at a time.
+const BATCHES: usize = 40;
+
+const PAGE: u32 = 500;
+
+/// A push that nobody has told the end of in so long goes on no more.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Where nothing could go, it is looked for again after so long.
+const LOOK_EVERY: Duration = Duration::from_secs(30);

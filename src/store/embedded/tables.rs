@@ -1,0 +1,34 @@
+//! What is in the database, and which edition of it.
+
+use redb::{ReadOnlyTable, TableDefinition};
+
+/// Numbers, by name.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// By id: JSON.
+pub(super) const REGISTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registries");
+/// By id and what it is for: JSON.
+pub(super) const CREDENTIALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("credentials");
+/// By id: JSON. Since schema 2.
+pub(super) const PUSHES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pushes");
+
+/// The push records at one moment.
+pub(super) type PushTable = ReadOnlyTable<&'static str, &'static [u8]>;
+
+/// In the table of numbers: which edition this is.
+pub(super) const SCHEMA: &str = "schema";
+/// In the table of numbers: the greatest number that was given out.
+pub(super) const SEQUENCE: &str = "sequence";
+/// In the table of numbers: which store it is, among all there are.
+pub(super) const ID: &str = "id";
+
+/// In the table of credentials.
+pub(super) const PULL: &str = "pull";
+/// In the table of credentials.
+pub(super) const PUSH: &str = "push";
+/// In the table of credentials.
+pub(super) const NOTIFY: &str = "notify";
+
+/// What this Waypost writes.
+pub(super) const THIS_SCHEMA: u64 = 2;
+/// What it brings up to that.
+pub(super) const FIRST_SCHEMA: u64 = 1;
