@@ -88,6 +88,7 @@ fn settings(config: &Config) -> Settings {
         inject: config.pull.inject,
         opt_out_allowed: config.opt_out.allowed,
         route_pushes: config.pushes.route,
+        pin_pushes: config.pushes.pin,
     }
 }
 

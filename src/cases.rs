@@ -3,8 +3,9 @@
 //! ```yaml
 //! preset: harbor-proxy-projects        # or policies: [own.yaml], relative to this file; or both
 //! values: {host: harbor.example.com}   # for what the preset declares
+//! registries: {corp: {url: r.io/team}} # for pushes: by id, what a Registry object's spec says
 //! cases:
-//!   - image: alpine                    # also namespace, namespaceLabels, podLabels, pullPolicy, optedOut, unavailable
+//!   - image: alpine                    # also namespace, namespaceLabels, podLabels, pullPolicy, optedOut, unavailable, pushes
 //!     expect:
 //!       outcome: rewritten             # always; what else is said is compared, what is not is not
 //!       target: harbor.example.com/docker-hub/library/alpine
@@ -35,7 +36,8 @@ use crate::{
     document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check::Shape},
     policy::{Action, Context, Input, PolicySet, PresetChoice, Settings, compile, spec},
     reference::Reference,
-    snapshot::{Registered, Registries, Snapshot},
+    registry::{RegistrySpec, id_problem},
+    snapshot::{BadTrialPush, Snapshot, Trial, TrialPush},
 };
 
 /// A test file as it is written.
@@ -50,6 +52,9 @@ pub struct TestDocument {
     /// Files with policies to test, relative to this file, in the order in which they decide.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// Registries that pushes of the cases go into, by their ids: each as the `spec` of a `Registry` object.
+    #[serde(default)]
+    pub registries: BTreeMap<String, RegistrySpec>,
     /// Images, and what is to become of them.
     #[schemars(length(min = 1))]
     pub cases: Vec<CaseSpec>,
@@ -74,11 +79,28 @@ pub struct CaseSpec {
     /// Whether Pod or namespace have the label that stops rewriting.
     #[serde(default)]
     pub opted_out: bool,
-    /// Registries that are taken to be down, as `HOST` or `HOST/ORGANIZATION`; all others are up.
+    /// Registries that are taken to be down, by their ids or as `HOST` or `HOST/ORGANIZATION`; all others are up.
     #[serde(default)]
     pub unavailable: Vec<String>,
+    /// Pushes that went well.
+    #[serde(default)]
+    pub pushes: Vec<PushSpec>,
     /// What is to become of the image.
     pub expect: Expectation,
+}
+
+/// A push that went well.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PushSpec {
+    /// The image that was pushed, by the name that Pods have for it.
+    pub image: String,
+    /// The registry that it went into: an id of `registries`; or `HOST` or `HOST/ORGANIZATION`, which need not be there.
+    pub registry: String,
+    /// What was pushed. Absent: the same in all pushes of an image.
+    pub digest: Option<String>,
+    /// When, as `2026-01-31T12:00:00Z`. Absent: before those that have a time, each after the one above it.
+    pub finished_at: Option<String>,
 }
 
 /// What is to become of an image. What is not said is not compared.
@@ -156,9 +178,9 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
     let mut seen = BTreeSet::new();
     for (case, place) in document.cases.iter().zip(0..) {
         report.cases += 1;
-        // What is no name was found when the file was read.
-        let down = case.unavailable.iter().flat_map(|name| Registered::unavailable(name));
-        snapshot.registries = Registries::new(down.collect());
+        // What is wrong with it was found when the file was read.
+        let (trial, _) = document.trial(case, &Path::root());
+        trial.apply(&mut snapshot);
         let differences = case.differences(&snapshot, &mut seen);
         if !differences.is_empty() {
             let path = Path::root().key("cases").index(place).key("expect");
@@ -169,7 +191,11 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
             report.diagnostics.push(document::locate(&problem, test, Some(&node)));
         }
     }
-    let deciding = |action: &Action| !matches!(action, Action::LatestPush | Action::Nothing);
+    let deciding = |action: &Action| match action {
+        Action::LatestPush(latest) => !latest.built_in,
+        Action::Nothing => false,
+        _ => true,
+    };
     report.untested = (0u32..)
         .zip(snapshot.policies.rules())
         .filter(|(number, rule)| deciding(rule.action()) && !seen.contains(number))
@@ -305,15 +331,56 @@ impl TestDocument {
             );
             problems.push(problem.on_key().hint("add `preset: NAME`, or take them out"));
         }
-        for (case, place) in self.cases.iter().zip(0..) {
-            for (name, number) in case.unavailable.iter().zip(0..) {
-                if let Err(error) = Registered::unavailable(name) {
-                    let path = Path::root().key("cases").index(place).key("unavailable").index(number);
-                    problems.push(Problem::error("invalid-value", path, error.to_string()));
-                }
+        for (id, spec) in &self.registries {
+            let path = Path::root().key("registries").key(id.as_str());
+            if let Some(problem) = id_problem(id) {
+                let message = format!("no registry can have the id `{}`: {problem}", id.escape_debug());
+                problems.push(Problem::error("invalid-value", path.clone(), message).on_key());
+            }
+            for mut problem in Trial::default().register(id, spec).err().into_iter().flatten() {
+                let steps = path.segments().iter().chain(problem.path.segments());
+                problem.path = steps.cloned().collect();
+                problems.push(problem);
             }
         }
+        for (case, place) in self.cases.iter().zip(0..) {
+            problems.extend(self.trial(case, &Path::root().key("cases").index(place)).1);
+        }
         problems
+    }
+
+    /// The registries and pushes of a case, and what is wrong with them; not with those of the whole file.
+    fn trial(&self, case: &CaseSpec, path: &Path) -> (Trial, Vec<Problem>) {
+        let mut trial = Trial::default();
+        let mut problems = Vec::new();
+        for (id, spec) in &self.registries {
+            let _ = trial.register(id, spec);
+        }
+        for (name, number) in case.unavailable.iter().zip(0..) {
+            if let Err(error) = trial.down(name) {
+                let path = path.clone().key("unavailable").index(number);
+                problems.push(Problem::error("invalid-value", path, error.to_string()));
+            }
+        }
+        for (push, number) in case.pushes.iter().zip(0..) {
+            let result = trial.push(TrialPush {
+                image: &push.image,
+                registry: &push.registry,
+                digest: push.digest.as_deref(),
+                finished_at: push.finished_at.as_deref(),
+            });
+            if let Err(error) = result {
+                let key = match error {
+                    BadTrialPush::Image(_) => "image",
+                    BadTrialPush::Registry(_) | BadTrialPush::Nameless(_) => "registry",
+                    BadTrialPush::Digest(_) => "digest",
+                    BadTrialPush::Time(_) => "finishedAt",
+                };
+                let path = path.clone().key("pushes").index(number).key(key);
+                problems.push(Problem::error("invalid-value", path, error.to_string()));
+            }
+        }
+        (trial, problems)
     }
 }
 

@@ -3,15 +3,22 @@
 
 mod explain;
 mod outcome;
+mod route;
+mod sources;
 
 use smallvec::SmallVec;
 
 pub use self::{
-    explain::{Explanation, Target, TargetVerdict, Tried, Verdict, explain},
+    explain::{Explanation, Pushed, Target, TargetVerdict, Tried, Verdict, explain},
     outcome::Outcome,
+    route::{Cycle, cycle},
+};
+use self::{
+    route::{Routed, attempt},
+    sources::{already_target, is_pushed_to},
 };
 use crate::{
-    policy::{Action, Context, Found, InOrder, Matches, Mode, PolicySet, PullPolicy, Rewrite, Rule},
+    policy::{Action, Context, Found, LatestPush, Matches, Mode, PolicySet, PullPolicy, Rewrite, Rule},
     reference::Reference,
     snapshot::{Registries, Snapshot},
 };
@@ -23,8 +30,10 @@ pub struct Decision<'s> {
     pub outcome: Outcome,
     /// The deciding rule's place in [`PolicySet::rules`]. For [`Outcome::AlreadyTarget`], the rule that would have decided its source.
     pub rule: Option<u32>,
-    /// The reference to pull instead: tag and digest are those of the image.
+    /// The reference to pull instead: tag and digest are those of the image, or the digest is that of the push.
     pub target: Option<String>,
+    /// For [`Outcome::TargetUnavailable`] by a latest push: the reference that it would be pulled by.
+    pub unavailable: Option<String>,
     /// How it is to be pulled.
     pub pull: PullChange<'s>,
     /// Whether the user is to be told about its mutable tag.
@@ -70,7 +79,7 @@ pub enum Would {
 
 /// Decides on one image. `pull_policy` is the one that it has; `opted_out` whether the Pod must not be rewritten.
 ///
-/// No I/O, no clock, no lock; nothing is allocated but the target, and those before it whose registries are down.
+/// No I/O, no clock, no lock; nothing is allocated but the target, those before it whose registries are down, and those on the way to it.
 pub fn decide<'s>(
     snapshot: &'s Snapshot,
     context: &Context<'_>,
@@ -89,43 +98,121 @@ pub fn decide<'s>(
         return walk.decided(Outcome::OptedOut, None, None, set.untouched());
     }
     walk.under = set.targets_over(image);
-    if walk
-        .under
-        .iter()
-        .flat_map(|entries| entries.iter())
-        .any(|entry| set.rule(entry.rule).mode() == Mode::Enforce)
-    {
-        return already_target(walk, pull_policy);
-    }
-    let Some(rule) = walk.next_decision(|_| true) else {
-        let would_rewrite = walk
-            .observed
-            .iter()
-            .any(|observed| matches!(observed.would, Would::Rewrite(_)));
-        let outcome = if would_rewrite {
-            Outcome::WouldRewrite
-        } else {
-            Outcome::Unmatched
+    if walk.is_under_target() || is_pushed_to(snapshot, image) {
+        // It is where rules lead to already; only a push of its own leads on from there.
+        return match follow(snapshot, context, image, pull_policy) {
+            Some((rule, Followed::To(target))) => walk.rewritten(rule, target),
+            Some((rule, Followed::Never)) => walk.decided(Outcome::PullNever, Some(rule), None, set.untouched()),
+            Some((rule, Followed::Unavailable(target))) => walk.unavailable(rule, Some(target)),
+            None => already_target(walk, pull_policy),
         };
-        return walk.decided(outcome, None, None, set.untouched());
-    };
-    match set.rule(rule).action() {
-        Action::Rewrite(rewrite) if leaves_never(rewrite, pull_policy) => {
-            walk.decided(Outcome::PullNever, Some(rule), None, set.untouched())
-        }
-        Action::Rewrite(rewrite) => {
-            match target(rewrite, set.rule(rule), image, &snapshot.registries) {
-                // Asked again, the Pod would be refused: so it is at once, and does not depend on whether another webhook changes it.
-                Ok(target) => match denies(snapshot, context, &target) {
-                    Some(denied) => walk.decided(Outcome::Denied, Some(denied), None, set.untouched()),
-                    None => walk.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
-                },
-                Err(outcome) => walk.decided(outcome, Some(rule), None, set.untouched()),
+    }
+    while let Some(rule) = walk.next_decision(|_| true) {
+        match set.rule(rule).action() {
+            Action::LatestPush(latest) => {
+                let attempt = attempt(snapshot, context, latest, image, pull_policy, false);
+                return match attempt.routed {
+                    Routed::NoPush | Routed::Endless | Routed::NotAdmitted => {
+                        walk.falls_through(rule, latest, attempt.routed);
+                        continue;
+                    }
+                    Routed::Own => {
+                        let pull = set.pull_as_source(Some(rule), pull_policy);
+                        walk.decided(Outcome::AlreadyTarget, Some(rule), None, pull)
+                    }
+                    Routed::Never => walk.decided(Outcome::PullNever, Some(rule), None, set.untouched()),
+                    Routed::Unavailable => walk.unavailable(rule, Some(attempt.target)),
+                    Routed::To => walk.rewritten(rule, attempt.target),
+                };
+            }
+            Action::Rewrite(rewrite) if leaves_never(rewrite.preloaded, pull_policy) => {
+                return walk.decided(Outcome::PullNever, Some(rule), None, set.untouched());
+            }
+            Action::Rewrite(rewrite) => {
+                return match target(rewrite, set.rule(rule), image, &snapshot.registries) {
+                    Ok(target) => walk.rewritten(rule, target),
+                    Err(Outcome::TargetUnavailable) => walk.unavailable(rule, None),
+                    Err(outcome) => walk.decided(outcome, Some(rule), None, set.untouched()),
+                };
+            }
+            Action::Keep | Action::Deny { .. } | Action::Nothing => {
+                return walk.decided(Outcome::Kept, Some(rule), None, set.pull_kept(rule));
             }
         }
-        Action::Keep | Action::Deny { .. } | Action::LatestPush | Action::Nothing => {
-            walk.decided(Outcome::Kept, Some(rule), None, set.pull_kept(rule))
+    }
+    let would_rewrite = |observed: &Observed| matches!(observed.would, Would::Rewrite(_));
+    let (outcome, rule) = match walk.fell {
+        Some((rule, outcome)) => (outcome, Some(rule)),
+        None if walk.observed.iter().any(would_rewrite) => (Outcome::WouldRewrite, None),
+        None => (Outcome::Unmatched, None),
+    };
+    walk.decided(outcome, rule, None, set.untouched())
+}
+
+/// Where the latest push of a target leads to.
+enum Followed {
+    To(String),
+    Never,
+    Unavailable(String),
+}
+
+/// The rule that leads a target on to where it was pushed itself; none where no rule does, or one comes before that keeps it where it is.
+fn follow(
+    snapshot: &Snapshot,
+    context: &Context<'_>,
+    image: &Reference<'_>,
+    pull_policy: Option<&str>,
+) -> Option<(u32, Followed)> {
+    let set = &*snapshot.policies;
+    if snapshot.pushes.is_empty() || !set.routes_pushes() || snapshot.pushes.find(image).is_empty() {
+        return None;
+    }
+    let mut found = Found::default();
+    set.images().find(image, Some(context), &mut found);
+    let mut walk = Walk::new(snapshot, context, image, None, found.rules(set.images(), image));
+    while walk.next_decision(|rule| rule < set.denying()).is_some() {}
+    while let Some(rule) = walk.next_decision(|_| true) {
+        let Action::LatestPush(latest) = set.rule(rule).action() else {
+            return None;
+        };
+        let attempt = attempt(snapshot, context, latest, image, pull_policy, true);
+        let followed = match attempt.routed {
+            Routed::NoPush | Routed::Endless | Routed::NotAdmitted => continue,
+            Routed::Own => return None,
+            Routed::Never => Followed::Never,
+            Routed::Unavailable => Followed::Unavailable(attempt.target),
+            Routed::To => Followed::To(attempt.target),
+        };
+        return Some((rule, followed));
+    }
+    None
+}
+
+/// A target may have been pushed on, as an image of its own: the Pod would be led there when it is looked at again, so it is at once. None
+/// where rules lead in a circle.
+fn settle(
+    snapshot: &Snapshot,
+    context: &Context<'_>,
+    mut rule: u32,
+    mut target: String,
+    pull_policy: Option<&str>,
+) -> Option<(u32, String)> {
+    let set = &*snapshot.policies;
+    let mut seen: SmallVec<[String; 2]> = SmallVec::new();
+    loop {
+        let Ok(image) = Reference::parse(&target) else {
+            return Some((rule, target));
+        };
+        // As it would be by then.
+        let policy = set.pull_rewritten(rule).policy_for(pull_policy).or(pull_policy);
+        let Some((further, Followed::To(next))) = follow(snapshot, context, &image, policy) else {
+            return Some((rule, target));
+        };
+        if next == target || seen.contains(&next) || seen.len() >= MOST_RULES_IN_TURN {
+            return None;
         }
+        seen.push(std::mem::replace(&mut target, next));
+        rule = further;
     }
 }
 
@@ -166,6 +253,8 @@ struct Walk<'w, 's, R: Iterator<Item = u32>> {
     observed: SmallVec<[Observed; 1]>,
     /// The rules under whose targets the image is.
     under: Matches<'s>,
+    /// The rule that had no push to lead to, and what to say of it where no other decides.
+    fell: Option<(u32, Outcome)>,
 }
 
 impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
@@ -185,7 +274,14 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
             rules: rules.peekable(),
             observed: SmallVec::new(),
             under: Matches::new(),
+            fell: None,
         }
+    }
+
+    /// Whether the image is under the target of a rule that decides.
+    fn is_under_target(&self) -> bool {
+        let mut entries = self.under.iter().flat_map(|entries| entries.iter());
+        entries.any(|entry| self.set.rule(entry.rule).mode() == Mode::Enforce)
     }
 
     /// The next rule that decides, among those that `within` holds for; the others stay for the next call.
@@ -201,7 +297,12 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
                 continue;
             }
             match (rule.mode(), rule.action()) {
-                (_, Action::Nothing | Action::LatestPush) => {}
+                (_, Action::Nothing) => {}
+                (mode, Action::LatestPush(latest)) if self.snapshot.pushes.is_empty() => {
+                    if mode == Mode::Enforce {
+                        self.falls_through(number, latest, Routed::NoPush);
+                    }
+                }
                 (Mode::Enforce, _) => return Some(number),
                 (Mode::Warn | Mode::Audit, action) => self.observe(number, rule, action),
             }
@@ -217,7 +318,7 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
                     .iter()
                     .flat_map(|entries| entries.iter())
                     .any(|entry| entry.rule == number);
-                if under_own || leaves_never(rewrite, self.pull_policy) {
+                if under_own || leaves_never(rewrite.preloaded, self.pull_policy) {
                     return;
                 }
                 match target(rewrite, rule, self.image, &self.snapshot.registries) {
@@ -225,11 +326,50 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
                     Err(_) => return,
                 }
             }
+            Action::LatestPush(latest) => {
+                let attempt = attempt(self.snapshot, self.context, latest, self.image, self.pull_policy, false);
+                match attempt.routed {
+                    Routed::To => Would::Rewrite(attempt.target),
+                    _ => return,
+                }
+            }
             Action::Keep => Would::Keep,
             Action::Deny { .. } => Would::Deny,
-            Action::LatestPush | Action::Nothing => return,
+            Action::Nothing => return,
         };
         self.observed.push(Observed { rule: number, would });
+    }
+
+    /// A rule has no push to lead to. That of the built-in one is nothing to speak of, unless there is a push that is not for this namespace.
+    fn falls_through(&mut self, rule: u32, latest: &LatestPush, routed: Routed) {
+        let outcome = match routed {
+            Routed::NotAdmitted => Outcome::NoCredential,
+            _ if latest.built_in => return,
+            _ => Outcome::NoPush,
+        };
+        if !matches!(self.fell, Some((_, fell)) if fell == Outcome::NoCredential || fell == outcome) {
+            self.fell = Some((rule, outcome));
+        }
+    }
+
+    /// A rule rewrites the image to this target, or to where that was pushed.
+    fn rewritten(self, rule: u32, target: String) -> Decision<'s> {
+        let (set, snapshot, context) = (self.set, self.snapshot, self.context);
+        let Some((rule, target)) = settle(snapshot, context, rule, target, self.pull_policy) else {
+            return self.decided(Outcome::NoPush, Some(rule), None, set.untouched());
+        };
+        // Asked again, the Pod would be refused: so it is at once, and does not depend on whether another webhook changes it.
+        match denies(snapshot, context, &target) {
+            Some(denied) => self.decided(Outcome::Denied, Some(denied), None, set.untouched()),
+            None => self.decided(Outcome::Rewritten, Some(rule), Some(target), set.pull_rewritten(rule)),
+        }
+    }
+
+    fn unavailable(self, rule: u32, target: Option<String>) -> Decision<'s> {
+        let pull = self.set.untouched();
+        let mut decision = self.decided(Outcome::TargetUnavailable, Some(rule), None, pull);
+        decision.unavailable = target;
+        decision
     }
 
     fn decided(
@@ -245,100 +385,12 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
             outcome,
             rule,
             target,
+            unavailable: None,
             pull,
             warn_mutable_tag,
             observed: self.observed,
         }
     }
-}
-
-/// An image under a target is never rewritten again, whichever of a rule's targets that is and whatever is down. The rule that would
-/// have decided its source says how it is pulled; where the source cannot be told, the rules that it may come from do, if they agree.
-fn already_target<'s, R: Iterator<Item = u32>>(mut walk: Walk<'_, 's, R>, pull_policy: Option<&str>) -> Decision<'s> {
-    let (set, snapshot, context, image) = (walk.set, walk.snapshot, walk.context, walk.image);
-    let mut candidates: SmallVec<[u32; 4]> = SmallVec::new();
-    let mut sources: SmallVec<[String; 2]> = SmallVec::new();
-    let mut shared = false;
-    let name = image.canonical_name().to_string();
-    let mut under = walk.under.clone();
-    for entry in InOrder::new(&mut under) {
-        let rule = set.rule(entry.rule);
-        let Action::Rewrite(rewrite) = rule.action() else {
-            continue;
-        };
-        if rule.mode() != Mode::Enforce {
-            continue;
-        }
-        if !candidates.contains(&entry.rule) {
-            candidates.push(entry.rule);
-        }
-        shared |= rewrite.shared_target;
-        sources.extend(rewrite.sources(entry.detail, &name));
-    }
-    // Where several images share a name on purpose, there is no telling which of them this is.
-    if shared {
-        sources.clear();
-    }
-    let mut first = None;
-    for mut source in sources {
-        source.push_str(image.suffix());
-        let Ok(source) = Reference::parse(&source) else {
-            continue;
-        };
-        let decided = decides_on(snapshot, context, &source);
-        let gives_this = |rule: u32| match set.rule(rule).action() {
-            Action::Rewrite(rewrite) => {
-                rewrite.gives(&image.canonical().to_string(), set.rule(rule).matching(), &source)
-            }
-            _ => false,
-        };
-        if decided.is_some_and(gives_this) {
-            let pull = set.pull_as_source(decided, pull_policy);
-            return walk.decided(Outcome::AlreadyTarget, decided, None, pull);
-        }
-        first.get_or_insert(decided);
-    }
-    let (rule, pull) = match first {
-        // It has a source, though by now another rule would decide that.
-        Some(decided) => (decided, set.pull_as_source(decided, pull_policy)),
-        None => {
-            candidates.retain(|rule| {
-                let matching = set.rule(*rule).matching();
-                matching.applies_to(context)
-            });
-            // A rule that keeps this very image has a say, too.
-            if let Some(keeps) = walk
-                .next_decision(|_| true)
-                .filter(|rule| matches!(set.rule(*rule).action(), Action::Keep))
-            {
-                candidates.push(keeps);
-            }
-            let mut pulls = candidates
-                .iter()
-                .map(|rule| set.pull_as_source(Some(*rule), pull_policy));
-            match pulls.next() {
-                Some(pull) if pulls.all(|other| other.is_same(&pull)) => (
-                    None,
-                    PullChange {
-                        inject: set.settings().inject,
-                        ..pull
-                    },
-                ),
-                _ => (None, set.untouched()),
-            }
-        }
-    };
-    walk.decided(Outcome::AlreadyTarget, rule, None, pull)
-}
-
-/// The rule that decides on an image which is under no target.
-fn decides_on(snapshot: &Snapshot, context: &Context<'_>, image: &Reference<'_>) -> Option<u32> {
-    let set = &*snapshot.policies;
-    let mut found = Found::default();
-    set.images().find(image, Some(context), &mut found);
-    let mut walk = Walk::new(snapshot, context, image, None, found.rules(set.images(), image));
-    walk.next_decision(|rule| rule < set.denying());
-    walk.next_decision(|_| true)
 }
 
 impl PolicySet {
@@ -348,6 +400,7 @@ impl PolicySet {
             outcome,
             rule: None,
             target: None,
+            unavailable: None,
             pull: self.untouched(),
             warn_mutable_tag: false,
             observed: SmallVec::new(),
@@ -386,22 +439,28 @@ impl PolicySet {
     /// How an image that is a target already is pulled, by the rule that decides on its source.
     fn pull_as_source(&self, rule: Option<u32>, pull_policy: Option<&str>) -> PullChange<'_> {
         match rule.map(|rule| (rule, self.rule(rule).action())) {
-            Some((rule, Action::Rewrite(rewrite))) => {
-                let mut change = self.pull_rewritten(rule);
-                if leaves_never(rewrite, pull_policy) {
-                    change.policy = None;
-                }
-                change
-            }
+            Some((rule, Action::Rewrite(rewrite))) => self.pull_target(rule, rewrite.preloaded, pull_policy),
+            Some((rule, Action::LatestPush(latest))) => self.pull_target(rule, latest.preloaded, pull_policy),
             Some((rule, _)) => self.pull_kept(rule),
             None => self.untouched(),
         }
     }
+
+    fn pull_target(&self, rule: u32, preloaded: bool, pull_policy: Option<&str>) -> PullChange<'_> {
+        let mut change = self.pull_rewritten(rule);
+        if leaves_never(preloaded, pull_policy) {
+            change.policy = None;
+        }
+        change
+    }
 }
 
+/// Rules that lead from one push to another in turn, each by registries of its own: more than anybody writes.
+const MOST_RULES_IN_TURN: usize = 8;
+
 /// A preloaded image is not to be pulled, under whatever name.
-fn leaves_never(rewrite: &Rewrite, pull_policy: Option<&str>) -> bool {
-    pull_policy == Some("Never") && !rewrite.preloaded
+fn leaves_never(preloaded: bool, pull_policy: Option<&str>) -> bool {
+    pull_policy == Some("Never") && !preloaded
 }
 
 impl PullChange<'_> {

@@ -53,6 +53,8 @@ pub struct PolicySet {
     /// By number; the first is [`OTHER_REGISTRY`].
     registry_names: Vec<Box<str>>,
     settings: Settings,
+    /// Whether any rule that decides leads images to where they were pushed.
+    routes_pushes: bool,
 }
 
 /// What the configuration says about all rules.
@@ -70,6 +72,8 @@ pub struct Settings {
     pub opt_out_allowed: bool,
     /// `pushes.route`: whether the built-in rule `latest-push` is there.
     pub route_pushes: bool,
+    /// `pushes.pin`: whether that rule adds the digest that was pushed.
+    pub pin_pushes: bool,
 }
 
 impl Default for Settings {
@@ -81,6 +85,7 @@ impl Default for Settings {
             inject: true,
             opt_out_allowed: true,
             route_pushes: true,
+            pin_pushes: false,
         }
     }
 }
@@ -127,7 +132,7 @@ pub enum Action {
     /// Pull it from somewhere else.
     Rewrite(Box<Rewrite>),
     /// Pull it from where it was last pushed to; falls through where that is nowhere.
-    LatestPush,
+    LatestPush(Box<LatestPush>),
     /// Leave it.
     Keep,
     /// Refuse the Pod.
@@ -152,6 +157,19 @@ pub struct Rewrite {
     pub(crate) source_registry: Option<Box<str>>,
     /// Likewise the one repository.
     pub(crate) source_repository: Option<Box<str>>,
+}
+
+/// Pull the image from where it was last pushed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestPush {
+    /// The ids of the registries whose pushes count; none for all.
+    pub(crate) registries: Option<Box<[Box<str>]>>,
+    pub(crate) on_unavailable: OnUnavailable,
+    /// Whether the digest that was pushed is added.
+    pub(crate) pin: bool,
+    pub(crate) preloaded: bool,
+    /// Whether nobody wrote the rule: that there is no push is then nothing to speak of.
+    pub(crate) built_in: bool,
 }
 
 /// How a rule's images are pulled.
@@ -200,6 +218,11 @@ impl PolicySet {
     /// What the configuration says about all rules.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether any rule that decides leads images to where they were pushed.
+    pub(crate) fn routes_pushes(&self) -> bool {
+        self.routes_pushes
     }
 
     /// So many of the first rules deny.

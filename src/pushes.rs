@@ -11,6 +11,7 @@ mod object;
 mod record;
 pub mod verification;
 
+pub(crate) use self::index::normal;
 pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},

@@ -2,12 +2,14 @@
 
 mod namespaces;
 mod registries;
+mod trial;
 
 use std::sync::Arc;
 
 pub use self::{
     namespaces::Namespaces,
     registries::{BadRegistryName, Registered, Registries},
+    trial::{BadTrialPush, Trial, TrialPush},
 };
 use crate::{
     policy::{Labels, PolicySet, Settings},

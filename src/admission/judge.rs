@@ -163,7 +163,11 @@ impl<'p, 'a> Judge<'p, 'a> {
         if !matches!(self.scope, Scope::Update(_)) {
             let present = slot.pull_policy.as_deref();
             // The author named a registry that Waypost keeps a credential for: it is pulled as if Waypost had.
-            let named = decision.outcome == Outcome::Unmatched && has_credential && present != Some("Never");
+            let unmatched = matches!(
+                decision.outcome,
+                Outcome::Unmatched | Outcome::NoPush | Outcome::NoCredential
+            );
+            let named = unmatched && has_credential && present != Some("Never");
             if named && decision.pull.policy.is_none() {
                 decision.pull.policy = Some(settings.pull_policy).filter(|policy| *policy != PullPolicy::Unchanged);
             }
@@ -267,11 +271,17 @@ impl<'p> Judged<'p> {
             .decision
             .rule
             .filter(|_| self.decision.outcome == Outcome::TargetUnavailable)?;
-        let Action::Rewrite(rewrite) = snapshot.policies.rule(rule).action() else {
-            return None;
-        };
         let mut hosts: SmallVec<[&str; 2]> = SmallVec::new();
-        for host in rewrite.usable().iter().map(Template::registry) {
+        let templates = match snapshot.policies.rule(rule).action() {
+            Action::Rewrite(rewrite) => rewrite.usable(),
+            _ => &[],
+        };
+        let pushed = self
+            .decision
+            .unavailable
+            .iter()
+            .filter_map(|target| target.split('/').next());
+        for host in templates.iter().map(Template::registry).chain(pushed) {
             if !hosts.contains(&host) {
                 hosts.push(host);
             }

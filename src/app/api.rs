@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio::sync::watch;
+
 use super::ports::cannot_listen;
 use crate::{
     authorization::Authorizer,
@@ -10,6 +12,7 @@ use crate::{
         server::{self, Server, TlsConfigs},
     },
     policy::PolicySet,
+    pushes::Index,
     registry::Registry,
     store::{Registries, Store},
 };
@@ -32,8 +35,9 @@ impl Rest {
             policies,
             served,
         } = self;
-        let usage = Arc::new(Rules {
+        let usage = Arc::new(InUse {
             registries: store.registries(),
+            pushes: store.index(),
             policies,
         });
         let router = api::router(ApiState {
@@ -50,13 +54,14 @@ impl Rest {
     }
 }
 
-/// Which rules need a registry.
-struct Rules {
-    registries: tokio::sync::watch::Receiver<Registries>,
+/// Which rules need a registry, and how many images.
+struct InUse {
+    registries: watch::Receiver<Registries>,
+    pushes: watch::Receiver<Index>,
     policies: Arc<dyn Fn() -> Option<Arc<PolicySet>> + Send + Sync>,
 }
 
-impl Usage for Rules {
+impl Usage for InUse {
     fn needed_by(&self, id: &str) -> Vec<Need> {
         let registries = self.registries.borrow().clone();
         let stored = registries.iter().find(|stored| stored.id == id);
@@ -64,20 +69,29 @@ impl Usage for Rules {
         let Some(registry) = stored.and_then(|stored| Registry::parse(id, &stored.spec).ok()) else {
             return Vec::new();
         };
-        let Some(policies) = (self.policies)() else {
-            return vec![Need::Unknown];
+        let mut needs = match (self.policies)() {
+            Some(policies) => {
+                let rules = policies.rules_that_need(id, &registry.address);
+                rules.map(|rule| Need::Rule(rule.to_owned())).collect()
+            }
+            None => vec![Need::Unknown],
         };
-        let rules = policies.rules_that_need(id, &registry.address);
-        rules.map(|rule| Need::Rule(rule.to_owned())).collect()
+        // Pods pull them from there.
+        let images = self.pushes.borrow().clone().latest_of(id).count();
+        needs.extend((images > 0).then_some(Need::Pushes(images)));
+        needs
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::{
         policy::Settings,
-        store::{Change, Draft, Embedded},
+        pushes::{Event, Image, Origin, What},
+        store::{Change, Draft, Embedded, Pushes},
     };
 
     #[tokio::test]
@@ -90,13 +104,57 @@ mod tests {
             notify: Change::Keep,
         };
         store.create("r", draft).await.unwrap();
-        let rules = |policies: Option<Arc<PolicySet>>| Rules {
+        let rules = |policies: Option<Arc<PolicySet>>| InUse {
             registries: store.registries(),
+            pushes: store.index(),
             policies: Arc::new(move || policies.clone()),
         };
         assert_eq!(rules(None).needed_by("r"), [Need::Unknown]);
         assert_eq!(rules(Some(PolicySet::empty(Settings::default()))).needed_by("r"), []);
         // One that is not there is in nobody's way.
         assert_eq!(rules(None).needed_by("another"), []);
+    }
+
+    #[tokio::test]
+    async fn images_that_were_last_pushed_to_a_registry_need_it() {
+        let store = Embedded::in_memory().unwrap();
+        let draft = Draft {
+            spec: serde_json::from_value(serde_json::json!({"url": "r.io"})).unwrap(),
+            pull: Change::Keep,
+            push: Change::Keep,
+            notify: Change::Keep,
+        };
+        for id in ["r", "other"] {
+            store.create(id, draft.clone()).await.unwrap();
+        }
+        let pushed = async |image: &str, registry: &str, at: i64| {
+            let image = Image::parse(image).unwrap();
+            let event = Event {
+                registry: registry.into(),
+                at: Timestamp::from_second(at).unwrap(),
+                origin: Origin::Report,
+                what: What::Succeeded {
+                    target: format!("r.io/{image}").into(),
+                    digest: format!("sha256:{}", "0".repeat(64)).into(),
+                },
+                image,
+            };
+            store.happened(vec![event]).await.unwrap();
+        };
+        let in_use = InUse {
+            registries: store.registries(),
+            pushes: store.index(),
+            policies: Arc::new(|| Some(PolicySet::empty(Settings::default()))),
+        };
+        assert_eq!(in_use.needed_by("r"), []);
+        pushed("alpine", "r", 1).await;
+        pushed("busybox", "r", 1).await;
+        assert_eq!(in_use.needed_by("r"), [Need::Pushes(2)]);
+        // It is pulled from there now.
+        pushed("alpine", "other", 2).await;
+        assert_eq!(
+            (in_use.needed_by("r"), in_use.needed_by("other")),
+            (vec![Need::Pushes(1)], vec![Need::Pushes(1)])
+        );
     }
 }

@@ -64,8 +64,7 @@ enum Kind {
 
 async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     let sources = policy_source(&config);
-    warn_of_keys_without_effect(&config);
-    // Everything that is configured is used or said to come later: a key that nobody reads does not compile.
+    // Everything that is configured is used: a key that nobody reads does not compile.
     let Config {
         file,
         server:
@@ -312,16 +311,4 @@ fn given(dir: &Path) -> anyhow::Result<()> {
         dir.display()
     );
     Ok(())
-}
-
-/// Keys that are accepted already and do nothing in this version: whoever sets one is told.
-fn warn_of_keys_without_effect(config: &Config) {
-    let Ok(default) = Config::from_layers(None, [], &config::Flags::default()) else {
-        return;
-    };
-    for (key, set) in [("pushes.pin", config.pushes.pin != default.pushes.pin)] {
-        if set {
-            tracing::warn!(key, "the key {key} has no effect in this version");
-        }
-    }
 }

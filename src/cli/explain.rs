@@ -4,6 +4,7 @@ mod explained;
 mod text;
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::ValueEnum;
 
@@ -12,7 +13,7 @@ use self::text::Colours;
 use super::{FINDINGS, Label, PolicyArgs, stdout_colour, write_stdout};
 use crate::config::Config;
 use crate::policy::Context;
-use crate::snapshot::{Registered, Registries, Snapshot};
+use crate::snapshot::{BadRegistryName, BadTrialPush, Registered, Snapshot, Trial, TrialPush};
 
 /// Show what becomes of images, and why.
 ///
@@ -30,6 +31,9 @@ Examples:
 
   What if a registry were down?
       waypost explain alpine --unavailable registry.example.com
+
+  Where would it come from, had it been pushed?
+      waypost explain org/app:1 --push org/app:1=registry.example.com/team
 
   For a script:
       waypost explain alpine --format json | jq -r '.[].outcome'")]
@@ -55,8 +59,12 @@ pub struct Args {
     pub pull_policy: Option<String>,
 
     /// Decide as if this registry were down, all of it or one organization; may be given several times. All others are up.
-    #[arg(long = "unavailable", value_name = "HOST[/ORG]", value_parser = Registered::unavailable)]
-    pub unavailable: Vec<Registered>,
+    #[arg(long = "unavailable", value_name = "HOST[/ORG]", value_parser = registry_name)]
+    pub unavailable: Vec<String>,
+
+    /// Decide as if this image had been pushed into this registry, and each after the one before; may be given several times.
+    #[arg(long = "push", value_name = "IMAGE=HOST[/ORG][@DIGEST]", value_parser = Push::from_str)]
+    pub pushes: Vec<Push>,
 
     /// The form of what is printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -65,6 +73,50 @@ pub struct Args {
     #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
     #[command(flatten)]
     pub policies: PolicyArgs,
+}
+
+/// A push that is made up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    image: String,
+    registry: String,
+    digest: Option<String>,
+}
+
+impl Push {
+    fn of(&self) -> TrialPush<'_> {
+        TrialPush {
+            image: &self.image,
+            registry: &self.registry,
+            digest: self.digest.as_deref(),
+            finished_at: None,
+        }
+    }
+}
+
+impl FromStr for Push {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (image, place) = text
+            .split_once('=')
+            .ok_or("write IMAGE=HOST[/ORG][@DIGEST], such as org/app:1=registry.example.com/team")?;
+        let (registry, digest) = place
+            .split_once('@')
+            .map_or((place, None), |(registry, digest)| (registry, Some(digest)));
+        let push = Self {
+            image: image.to_owned(),
+            registry: registry.to_owned(),
+            digest: digest.map(str::to_owned),
+        };
+        let result = Trial::default().push(push.of());
+        result.map_err(|error: BadTrialPush| error.to_string())?;
+        Ok(push)
+    }
+}
+
+fn registry_name(name: &str) -> Result<String, BadRegistryName> {
+    Registered::unavailable(name).map(|_| name.to_owned())
 }
 
 /// The form of what is printed.
@@ -82,7 +134,14 @@ pub enum Format {
 /// Policies that do not compile ([`Invalid`](super::Invalid)), and those of writing.
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let mut snapshot = Snapshot::new(super::compile(config)?.into(), 1);
-    snapshot.registries = Registries::new(args.unavailable.clone());
+    let mut trial = Trial::default();
+    for push in &args.pushes {
+        trial.push(push.of())?;
+    }
+    for name in &args.unavailable {
+        trial.down(name)?;
+    }
+    trial.apply(&mut snapshot);
     let namespace_labels = Label::map(&args.namespace_labels);
     let pod_labels = Label::map(&args.pod_labels);
     let context = Context {

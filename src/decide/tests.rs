@@ -1,3 +1,4 @@
+mod pushes;
 mod unavailable;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,8 +14,15 @@ use crate::{
 };
 
 fn set_of(rules: &str) -> Snapshot {
+    set_with(rules, Settings::default())
+}
+
+fn set_with(rules: &str, settings: Settings) -> Snapshot {
     let mut text =
         String::from("apiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nspec:\n  rules:\n");
+    if rules.is_empty() {
+        text.push_str("    []");
+    }
     for line in rules.lines() {
         text.push_str(&format!("    {line}\n"));
     }
@@ -25,7 +33,7 @@ fn set_of(rules: &str) -> Snapshot {
     let compiled = compile(&Input {
         sources: vec![Source::new("p", text)],
         presets,
-        settings: Settings::default(),
+        settings,
     });
     match compiled.set {
         Some(set) => Snapshot::new(Arc::new(set), 1),
@@ -372,6 +380,10 @@ fn policies() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn set_of_each(rules: &[String]) -> Option<Snapshot> {
+    set_of_each_with(rules, Settings::default())
+}
+
+fn set_of_each_with(rules: &[String], settings: Settings) -> Option<Snapshot> {
     let source = |(number, rule): (usize, &String)| {
         let head = "apiVersion: waypost.dev/v1alpha1\nkind: Policy\nmetadata";
         Source::new(
@@ -383,7 +395,7 @@ fn set_of_each(rules: &[String]) -> Option<Snapshot> {
     let compiled = compile(&Input {
         sources,
         presets: Vec::new(),
-        settings: Settings::default(),
+        settings,
     });
     compiled.set.map(|set| Snapshot::new(Arc::new(set), 1))
 }

@@ -292,7 +292,7 @@ impl Compiler {
 
     fn finish(mut self, settings: Settings) -> Compiled {
         if settings.route_pushes {
-            let rule = rule::latest_push();
+            let rule = rule::latest_push(settings.pin_pushes);
             self.drafts.push(Draft {
                 class: Class::LatestPush,
                 rule,

@@ -173,13 +173,15 @@ impl Record {
     }
 
     fn withdraw(&mut self, at: Timestamp, digest: Option<&str>) {
-        match &self.last_success {
-            Some(last) if last.finished_at > at => return,
+        if let Some(last) = &self.last_success {
             // What is there is something else.
-            Some(last) if digest.is_some_and(|digest| *last.digest != *digest) => return,
-            _ => {}
+            if digest.is_some_and(|digest| *last.digest != *digest) {
+                return;
+            }
+            if last.finished_at <= at {
+                self.last_success = None;
+            }
         }
-        self.last_success = None;
         self.withdrawn_at = self.withdrawn_at.max(Some(at));
     }
 }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+pub(crate) use self::form::normal;
 use self::{
     form::Form,
     shard::{Entry, Extra, GROUPS, Lead, SHARDS_A_GROUP, Shard, place},

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use crate::{
     policy::Labels,
     reference::{Reference, is_registry_host, valid_registry, valid_repository},
@@ -12,6 +14,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
     all: Arc<[Registered]>,
+    /// Their places, by id.
+    by_id: Arc<HashMap<Box<str>, usize>>,
     /// Whether any is not available: mostly none is, and then no name is looked at.
     any_unavailable: bool,
     /// Whether any has a pull credential.
@@ -39,6 +43,12 @@ impl Registries {
         Self {
             any_unavailable: all.iter().any(|registry| !registry.available),
             any_credential: all.iter().any(|registry| registry.has_pull_credential),
+            by_id: Arc::new(
+                all.iter()
+                    .enumerate()
+                    .map(|(place, registry)| (registry.id.clone(), place))
+                    .collect(),
+            ),
             all: all.into(),
         }
     }
@@ -46,6 +56,11 @@ impl Registries {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Registered> {
         self.all.iter()
+    }
+
+    /// The one with this id.
+    pub fn get(&self, id: &str) -> Option<&Registered> {
+        self.by_id.get(id).map(|place| &self.all[*place])
     }
 
     /// How their admins call them.
@@ -112,10 +127,10 @@ impl Registered {
             return Err(BadRegistryName(name.into()));
         }
         // As references have it once they are normalised.
-        let host = if host.eq_ignore_ascii_case("index.docker.io") {
-            "docker.io"
-        } else {
-            host
+        let lower = host.to_ascii_lowercase();
+        let host = match &*lower {
+            "index.docker.io" => "docker.io",
+            host => host,
         };
         Ok(Self {
             id: name.into(),
@@ -133,7 +148,7 @@ impl Registered {
 /// What is no name of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no registry: write its host, and its organization if it has one, as in registry.example.com/team", .0.escape_debug())]
-pub struct BadRegistryName(Box<str>);
+pub struct BadRegistryName(pub(super) Box<str>);
 
 #[cfg(test)]
 mod tests;

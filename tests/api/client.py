@@ -10,7 +10,8 @@ from waypost_client.api.registries import (
     list_registries,
     replace_registry,
 )
-from waypost_client.models import Problem, Registry, RegistryList, RegistryRequest
+from waypost_client.api.pushes import get_push, list_pushes, report_push
+from waypost_client.models import Problem, Push, PushList, PushRequest, Registry, RegistryList, RegistryRequest
 
 client = AuthenticatedClient(
     base_url=os.environ["WAYPOST_URL"], token=os.environ["WAYPOST_TOKEN"], verify_ssl=os.environ["WAYPOST_CA"]
@@ -41,6 +42,26 @@ assert get_registry.sync(id="cern-prod", client=client).to_dict() == replaced.to
 
 listed = list_registries.sync(client=client, limit=1)
 assert isinstance(listed, RegistryList) and [item.id for item in listed.items] == ["cern-prod"], listed
+
+report = PushRequest.from_dict(
+    {
+        "image": "alpine:3.20",
+        "registry_id": "cern-prod",
+        "state": "SUCCEEDED",
+        "digest": "sha256:" + "0" * 64,
+        "finished_at": "2026-11-21T10:00:00Z",
+    }
+)
+reported = report_push.sync_detailed(client=client, body=report)
+assert reported.status_code == 201 and isinstance(reported.parsed, Push), reported
+assert reported.parsed.latest and reported.parsed.last_success.target == "registry.cern.ch/other/docker.io/library/alpine:3.20"
+assert get_push.sync(id=reported.parsed.id, client=client).to_dict() == reported.parsed.to_dict()
+pushes = list_pushes.sync(client=client, image="alpine:3.20")
+assert isinstance(pushes, PushList) and [item.id for item in pushes.items] == [reported.parsed.id], pushes
+report.registry_id = "nowhere"
+refused = report_push.sync(client=client, body=report)
+assert isinstance(refused, Problem) and refused.errors[0].field == "registry_id", refused
+
 assert delete_registry.sync_detailed(id="cern-prod", client=client).status_code == 204
 assert list_registries.sync(client=client).items == []
-print("it was registered, changed, listed and removed")
+print("it was registered, changed, listed, pushed to and removed")

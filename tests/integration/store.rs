@@ -29,7 +29,8 @@ async fn a_store_in_a_file_is_one() {
 
 #[tokio::test]
 async fn a_store_has_a_limit() {
-    for most in [12, 30] {
+    // Of the last more than one goes at once.
+    for most in [12, 30, 240] {
         contract::has_a_limit(&Embedded::in_memory_of(most).unwrap(), most).await;
     }
 }

@@ -42,6 +42,7 @@ impl Verifying {
                 },
                 pull: Change::Keep,
                 push: Change::Keep,
+                notify: Change::Keep,
             };
             store.create(id, draft).await.unwrap();
         }

@@ -50,6 +50,7 @@ impl Verifying {
             },
             pull,
             push: Change::Keep,
+            notify: Change::Keep,
         };
         store.create("corp", draft).await.unwrap();
         let (_, used) = watch::channel(Used::default());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::admission::OPT_OUT_LABEL;
-use crate::decide::{Outcome, Target, TargetVerdict, Tried, Verdict, explain};
+use crate::decide::{Outcome, Pushed, Target, TargetVerdict, Tried, Verdict, explain};
 use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, Rule};
 use crate::reference::Reference;
 use crate::snapshot::Snapshot;
@@ -57,6 +57,19 @@ pub(super) struct TriedRule {
     /// The targets that it tried, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) targets: Vec<TriedTarget>,
+    /// The pushes that it followed, each into the image of the next.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) pushes: Vec<TriedPush>,
+}
+
+/// A push that a rule followed.
+#[derive(Debug, Serialize)]
+pub(super) struct TriedPush {
+    pub(super) image: String,
+    pub(super) registry_id: String,
+    pub(super) target: String,
+    pub(super) digest: String,
+    pub(super) finished_at: String,
 }
 
 /// A target that a rule tried.
@@ -106,6 +119,7 @@ impl Explained {
                     verdict: tried.verdict.as_str(),
                     reason: reason(rule, tried, context, decision.outcome, opted_out),
                     targets: tried.targets.iter().map(TriedTarget::of).collect(),
+                    pushes: tried.pushes.iter().map(TriedPush::of).collect(),
                 }
             })
             .collect();
@@ -121,7 +135,12 @@ impl Explained {
                 notes.push("its imagePullPolicy is Never: only a rule with `preloaded: true` rewrites it".to_owned())
             }
             Outcome::OptedOut => notes.push(format!("the label {OPT_OUT_LABEL}: disabled stops rewriting")),
-            Outcome::AlreadyTarget => notes.push("it is under a rule's target: no rule rewrites it again".to_owned()),
+            Outcome::AlreadyTarget => notes.push("it is where a rule leads to: no rule rewrites it again".to_owned()),
+            Outcome::NoPush => notes.push("no push leads anywhere, and no other rule decides".to_owned()),
+            Outcome::NoCredential => notes.push(
+                "its latest push is in a registry that does not admit the namespace, and no other rule decides"
+                    .to_owned(),
+            ),
             _ => {}
         }
         if decision.warn_mutable_tag && reference.matching_tag() == Some("latest") {
@@ -157,6 +176,18 @@ impl TriedRule {
     }
 }
 
+impl TriedPush {
+    fn of(push: &Pushed) -> Self {
+        Self {
+            image: push.image.clone(),
+            registry_id: push.registry.to_string(),
+            target: push.target.clone(),
+            digest: push.digest.clone(),
+            finished_at: push.at.to_string(),
+        }
+    }
+}
+
 impl TriedTarget {
     fn of(tried: &Target) -> Self {
         Self {
@@ -174,15 +205,21 @@ impl TriedTarget {
 fn reason(rule: &Rule, tried: &Tried, context: &Context<'_>, outcome: Outcome, opted_out: bool) -> String {
     match tried.verdict {
         Verdict::Decides => action(rule),
+        Verdict::DecidesOnTarget => {
+            "it leads on from what another rule would pull instead, which was pushed itself".to_owned()
+        }
+        Verdict::DecidesOnSource | Verdict::NotRewritten if tried.why_not.is_some() => {
+            tried.why_not.unwrap_or_default().to_owned()
+        }
         Verdict::DeniesTarget => "it refuses what a later rule would pull instead".to_owned(),
         Verdict::DecidesOnSource => {
             "it would decide on the image that this name stands for, and so says how it is pulled".to_owned()
         }
         Verdict::NotRewritten => "it matches, and the image is under a target already".to_owned(),
         Verdict::FallsThrough => match (rule.mode(), rule.action()) {
+            _ if tried.why_not.is_some() => tried.why_not.unwrap_or_default().to_owned(),
             (Mode::Warn, _) => format!("it matches, and in mode warn only tells the user: {}", action(rule)),
             (Mode::Audit, _) => format!("it matches, and in mode audit only records: {}", action(rule)),
-            (Mode::Enforce, Action::LatestPush) => "no push of this image is recorded".to_owned(),
             (Mode::Enforce, _) => "it matches, and has nothing to decide".to_owned(),
         },
         Verdict::NotReached if opted_out && outcome == Outcome::OptedOut => "the Pod opted out".to_owned(),
@@ -202,7 +239,7 @@ fn action(rule: &Rule) -> String {
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
-        Action::LatestPush => "it rewrites to where the image was last pushed".to_owned(),
+        Action::LatestPush(_) => "it rewrites to where the image was last pushed".to_owned(),
         Action::Keep => "it keeps the image as it is".to_owned(),
         Action::Deny { message } => format!("it refuses the Pod: {message}"),
         Action::Nothing => "it has nothing to decide".to_owned(),

@@ -74,7 +74,7 @@ fn write(explained: &Explained, colours: &Colours, out: &mut String) -> std::fmt
         let width = explained.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or(0);
         for rule in &explained.rules {
             let (mark, colour) = match rule.verdict {
-                "decides" | "decides_on_source" | "denies_target" => ("✓", green),
+                "decides" | "decides_on_source" | "decides_on_target" | "denies_target" => ("✓", green),
                 "does_not_match" => ("✗", red),
                 _ => ("·", dim),
             };
@@ -83,6 +83,14 @@ fn write(explained: &Explained, colours: &Colours, out: &mut String) -> std::fmt
                 "    {colour}{mark}{end} {:<width$}  {dim}{}{end}",
                 rule.rule, rule.reason
             )?;
+            for push in &rule.pushes {
+                writeln!(out, "        {}  {dim}pushed from {}{end}", push.target, push.image)?;
+                writeln!(
+                    out,
+                    "          {dim}into {} at {}, {}{end}",
+                    push.registry_id, push.finished_at, push.digest
+                )?;
+            }
             // Where nothing is down, the outcome says it all.
             for target in rule.targets.iter().filter(|_| rule.any_unavailable()) {
                 writeln!(out, "        {}  {dim}{}{end}", target.target, target.reason)?;

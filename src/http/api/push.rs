@@ -1,6 +1,8 @@
 //! A push as requests and answers have it. Doc comments are the descriptions of the OpenAPI document, and what a body is checked against
 //! is made of the same types.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,7 +145,8 @@ fn is_latest(record: &Record, index: &Index) -> bool {
     };
     let others = index.find(&image);
     let mut others = others.iter().filter(|found| *found.registry != *record.registry);
-    others.all(|found| found.order() < success.order())
+    let this = (Reverse(success.order()), &*record.registry);
+    others.all(|found| (Reverse(found.order()), found.registry) > this)
 }
 
 impl AttemptAnswer {

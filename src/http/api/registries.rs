@@ -352,7 +352,8 @@ fn need(need: &Need) -> FieldError {
             let why = "the policies have mistakes, or were not read yet: some rule may name it";
             FieldError::new("", why).hint("`/readyz?verbose` and the log of Waypost say more of them")
         }
-        Need::Pushes(count) => FieldError::new("", format!("{count} images were last pushed to it")),
+        Need::Pushes(1) => FieldError::new("", "one image was last pushed to it").hint(SEE_PUSHES),
+        Need::Pushes(count) => FieldError::new("", format!("{count} images were last pushed to it")).hint(SEE_PUSHES),
     }
 }
 
@@ -386,6 +387,7 @@ const SAME_TOKEN_HOSTS: &str = "`token_hosts` names no other host than before";
 
 pub(super) const USUALLY_LISTED: usize = 100;
 pub(super) const MOST_LISTED: usize = 500;
+const SEE_PUSHES: &str = "GET /v1/pushes?registry_id= shows them, with `latest`";
 const MOST_NEEDS: usize = 20;
 /// More than a few others at once there are not.
 const ATTEMPTS: usize = 5;

@@ -214,9 +214,11 @@ impl PushRequest {
     fn moment(&self, errors: &mut Vec<FieldError>) -> Option<Timestamp> {
         let text = self.finished_at.as_deref()?;
         let at = is_rfc_3339(text).then(|| text.parse().ok()).flatten();
+        // What is before the year 0 in UTC has no form that others read.
+        let at = at.filter(|at| *at >= Timestamp::UNIX_EPOCH);
         if at.is_none() {
             errors.push(
-                FieldError::new("finished_at", "it is no time as RFC 3339 has it")
+                FieldError::new("finished_at", "it is no time since 1970 as RFC 3339 has it")
                     .hint("write it like 2026-11-21T10:00:00Z, as `date -u +%Y-%m-%dT%H:%M:%SZ` does, or leave it out: then it is now"),
             );
         }

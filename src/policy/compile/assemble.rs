@@ -6,7 +6,7 @@ use super::Compiler;
 use crate::{
     document::{Diagnostic, Severity},
     policy::{
-        Action, ImageTest, OTHER_REGISTRY, PolicySet, Rule, Settings,
+        Action, ImageTest, Mode, OTHER_REGISTRY, PolicySet, Rule, Settings,
         index::{Entry, Index, Scope},
         matcher::MatcherBuilder,
     },
@@ -55,6 +55,8 @@ impl Compiler {
             .iter()
             .take_while(|rule| matches!(rule.action, Action::Deny { .. }))
             .count();
+        let routes = |rule: &Rule| rule.mode == Mode::Enforce && matches!(rule.action, Action::LatestPush(_));
+        let routes_pushes = rules.iter().any(routes);
         match images.build() {
             Ok(images) => {
                 let denying = u32::try_from(denying).unwrap_or(u32::MAX);
@@ -66,6 +68,7 @@ impl Compiler {
                     registries,
                     registry_names,
                     settings,
+                    routes_pushes,
                 })
             }
             Err(error) => {

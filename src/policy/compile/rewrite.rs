@@ -2,7 +2,11 @@
 
 use crate::{
     document::{Path, Problem},
-    policy::{Action, Matching, OnUnavailable, Pattern, Rewrite, Segment, Template, TemplateError, spec::RewriteSpec},
+    policy::{
+        Action, LatestPush, Matching, OnUnavailable, Pattern, Rewrite, Segment, Template, TemplateError,
+        spec::RewriteSpec,
+    },
+    registry::id_problem,
 };
 
 /// Compiles `rewrite`; `groups` are those that its templates may name.
@@ -40,8 +44,26 @@ pub(super) fn rewriting(
             .hint("keep one of them"),
         ),
     }
-    if spec.latest_push.is_some() {
-        return Action::LatestPush;
+    if let Some(latest) = &spec.latest_push {
+        let path = path.clone().key("latestPush").key("registries");
+        return Action::LatestPush(Box::new(LatestPush {
+            registries: latest.registries.as_ref().map(|ids| registries(ids, &path, problems)),
+            on_unavailable: spec.on_unavailable.unwrap_or_default(),
+            pin: spec.pin.unwrap_or(false),
+            preloaded: spec.preloaded,
+            built_in: false,
+        }));
+    }
+    if spec.pin.is_some() {
+        problems.push(
+            Problem::error(
+                "pin-without-push",
+                path.clone().key("pin"),
+                "only what was pushed has a digest that can be added: this rule's templates say where to, and not what is there",
+            )
+            .on_key()
+            .hint("take it out, or let a rule with `latestPush: {}` decide"),
+        );
     }
     let on_unavailable = spec.on_unavailable.unwrap_or_default();
     problems.extend(never_next(&spec, on_unavailable, path));
@@ -72,6 +94,20 @@ pub(super) fn rewriting(
         source_registry: the_one(registries.unwrap_or_default()).map(Into::into),
         source_repository: the_one(repositories.unwrap_or_default()).map(Into::into),
     }))
+}
+
+fn registries(ids: &[String], path: &Path, problems: &mut Vec<Problem>) -> Box<[Box<str>]> {
+    for (index, id) in ids.iter().enumerate() {
+        if let Some(problem) = id_problem(id) {
+            let message = format!("no registry can have the id `{}`: {problem}", id.escape_debug());
+            problems.push(
+                Problem::error("invalid-registry-id", path.clone().index(index), message).hint(
+                    "write the name of a Registry object, as `kubectl get registries` or GET /v1/registries list it",
+                ),
+            );
+        }
+    }
+    ids.iter().map(|id| id.as_str().into()).collect()
 }
 
 /// Targets that are never used, or a next one that is not there.

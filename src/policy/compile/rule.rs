@@ -3,7 +3,7 @@
 use crate::{
     document::{Path, Problem},
     policy::{
-        Action, AnchoredRegex, Glob, ImageTest, Matching, Mode, Pattern, Pull, Rule,
+        Action, AnchoredRegex, Glob, ImageTest, LatestPush, Matching, Mode, OnUnavailable, Pattern, Pull, Rule,
         index::Scope,
         matcher::MatcherBuilder,
         selector::LabelSelector,
@@ -26,7 +26,7 @@ pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, proble
         );
     }
     actions(&spec, path, problems);
-    not_yet(&spec, path, problems);
+    problems.extend(not_yet(&spec, path));
     if let Some(refresh) = spec
         .replicate
         .as_ref()
@@ -89,12 +89,18 @@ fn groups_of_all(matching: &Matching) -> Vec<String> {
 }
 
 /// The built-in rule: all images, where they were last pushed to.
-pub(super) fn latest_push() -> Rule {
+pub(super) fn latest_push(pin: bool) -> Rule {
     Rule {
         id: format!("{}/latest-push", super::BUILT_IN).into(),
         policy_length: super::BUILT_IN.len(),
         matching: Matching::default(),
-        action: Action::LatestPush,
+        action: Action::LatestPush(Box::new(LatestPush {
+            registries: None,
+            on_unavailable: OnUnavailable::default(),
+            pin,
+            preloaded: false,
+            built_in: true,
+        })),
         pull: Pull {
             policy: None,
             lower: false,
@@ -159,45 +165,16 @@ fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
 }
 
 /// What parses already and has no effect yet.
-fn not_yet(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
-    let mut warn = |path: Path, what: &str, instead: &str| {
-        problems.push(
-            Problem::warning("no-effect-yet", path, format!("`{what}` has no effect in this version"))
-                .on_key()
-                .hint(instead.to_owned()),
-        );
-    };
-    if let Some(rewrite) = &spec.rewrite {
-        let path = path.clone().key("rewrite");
-        if rewrite.latest_push.is_some() {
-            warn(
-                path.clone().key("latestPush"),
-                "latestPush",
-                "no push is recorded yet: the rule falls through to the next",
-            );
-            if rewrite.on_unavailable.is_some() {
-                warn(
-                    path.clone().key("onUnavailable"),
-                    "onUnavailable",
-                    "no push is recorded yet: there is no target that could be down",
-                );
-            }
-        }
-        if rewrite.pin.is_some() {
-            warn(
-                path.key("pin"),
-                "pin",
-                "no push is recorded yet: there is no digest to add",
-            );
-        }
-    }
-    if spec.replicate.is_some() {
-        warn(
-            path.clone().key("replicate"),
-            "replicate",
-            "images are not pushed yet: nothing is replicated",
-        );
-    }
+fn not_yet(spec: &RuleSpec, path: &Path) -> Option<Problem> {
+    let problem = Problem::warning(
+        "no-effect-yet",
+        path.clone().key("replicate"),
+        "`replicate` has no effect in this version",
+    );
+    let problem = problem
+        .on_key()
+        .hint("images are not pushed yet: nothing is replicated");
+    spec.replicate.is_some().then_some(problem)
 }
 
 fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matching {

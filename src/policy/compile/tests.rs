@@ -113,10 +113,30 @@ fn each_mistake_has_its_code() {
             vec!["invalid-selector"],
         ),
         ("- {name: a, rewrite: {to: ['{registry}/x']}}", vec!["invalid-template"]),
-        ("- {name: a, rewrite: {latestPush: {}}}", vec!["no-effect-yet"]),
+        ("- {name: a, rewrite: {latestPush: {}}}", vec![]),
         (
-            "- {name: a, rewrite: {latestPush: {}, onUnavailable: next}}",
-            vec!["no-effect-yet", "no-effect-yet"],
+            "- {name: a, rewrite: {latestPush: {registries: [a-1]}, onUnavailable: next, pin: true}}",
+            vec![],
+        ),
+        (
+            "- {name: a, rewrite: {latestPush: {registries: [A, b.io, c]}}}",
+            vec!["invalid-registry-id", "invalid-registry-id"],
+        ),
+        (
+            "- {name: a, rewrite: {latestPush: {registries: []}}}",
+            vec!["wrong-length"],
+        ),
+        (
+            "- {name: a, rewrite: {prefix: r.io, pin: true}}",
+            vec!["pin-without-push"],
+        ),
+        (
+            "- {name: a, rewrite: {prefix: r.io, pin: false}}",
+            vec!["pin-without-push"],
+        ),
+        (
+            "- {name: a, rewrite: {latestPush: {}}}\n- {name: b, rewrite: {prefix: r.io}}",
+            vec![],
         ),
         (
             "- {name: a, rewrite: {prefix: r.io, onUnavailable: next}}",

@@ -59,6 +59,13 @@ pub(super) fn name(image: &Reference<'_>) -> String {
     name
 }
 
+/// An image in its normal form, the host in lower case, with tag and digest as they are written: as targets are.
+pub(crate) fn normal(image: &Reference<'_>) -> String {
+    let mut text = name(image);
+    text.push_str(image.suffix());
+    text
+}
+
 fn write_name(image: &Reference<'_>, out: &mut String) {
     let start = out.len();
     for (place, segment) in image.segments().enumerate() {

@@ -9,6 +9,7 @@ mod faulty;
 mod files;
 mod full;
 mod model;
+mod schema;
 
 use self::faulty::Faulty;
 use super::*;

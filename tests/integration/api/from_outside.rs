@@ -54,7 +54,7 @@ fn a_tester_that_is_driven_by_the_schema_finds_nothing() {
 }
 
 #[test]
-fn a_client_that_was_generated_registers_a_registry() {
+fn a_client_that_was_generated_registers_a_registry_and_reports_a_push() {
     let api = Api::start(impatient());
     let directory = Directory::new();
     let settings = directory.write("settings.yaml", "post_hooks: []\n");
@@ -82,7 +82,7 @@ fn a_client_that_was_generated_registers_a_registry() {
         .env("WAYPOST_TOKEN", ADMIN);
     assert_eq!(
         finish(run, b"").exits(0).out(),
-        "it was registered, changed, listed and removed\n"
+        "it was registered, changed, listed, pushed to and removed\n"
     );
 }
 

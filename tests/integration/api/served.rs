@@ -59,13 +59,18 @@ fn the_commands_of_the_documentation_do_what_it_says() {
         .map(Result::unwrap)
         .collect();
     // Nothing is said of what is gone.
-    assert_eq!((commands, answers.len()), (5, 4), "{finished:?}");
-    for (answer, admitted) in answers.iter().zip(["null", "null", "null", "[\"reana-*\"]"]) {
-        let registry = if answer["items"].is_array() {
-            &answer["items"][0]
-        } else {
-            answer
-        };
+    assert_eq!((commands, answers.len()), (7, 6), "{finished:?}");
+    let (pushes, registries): (Vec<_>, Vec<_>) = answers
+        .iter()
+        .map(|answer| {
+            if answer["items"].is_array() {
+                &answer["items"][0]
+            } else {
+                answer
+            }
+        })
+        .partition(|answer| answer["registry_id"].is_string());
+    for (registry, admitted) in registries.iter().zip(["null", "null", "null", "[\"reana-*\"]"]) {
         assert_eq!(registry["id"], "cern-prod");
         assert_eq!(
             (
@@ -75,6 +80,13 @@ fn the_commands_of_the_documentation_do_what_it_says() {
             (&true.into(), admitted.to_owned())
         );
     }
+    assert_eq!((registries.len(), pushes.len()), (4, 2));
+    let shown = documentation
+        .split("```json\n")
+        .find(|block| block.contains("last_attempt"))
+        .unwrap();
+    let shown: serde_json::Value = serde_json::from_str(shown.split("```").next().unwrap()).unwrap();
+    assert!(pushes.iter().all(|push| **push == shown), "{pushes:?}");
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Who may use the REST API, as a real API server says.
 
+use std::sync::Arc;
+
+use axum::{Router, body::Body, http::Request};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 use waypost::{
     authorization::{Access, Authorizer, Resource, Verb, Verdict},
     cluster::{Access as Cluster, authorization::Reviews},
+    http::api::{self, ApiState, Limits, Need, Usage},
     registry::Password,
+    store::Embedded,
 };
 
-use super::on_control_plane;
+use super::{on_control_plane, registries::on_a_cluster_with_registries};
 use crate::support::{cluster::case::Case, eventually};
 
 #[test]
@@ -90,6 +97,112 @@ fn a_token_that_is_nobodys_is_told_from_one_that_cannot_be_looked_up() {
             .delete(&format!("{BINDINGS}/{}-delegator", case.namespace))
             .unwrap();
     });
+}
+
+#[test]
+fn who_may_push_to_a_registry_reports_it_and_who_may_not_is_told_which_right_it_takes() {
+    on_a_cluster_with_registries("reports", |case| {
+        let rest = Rest::new(case);
+        let [admin, ci, other, nobody] = ["admin", "ci", "other", "nobody"].map(|name| account(case, name));
+        bind(case, "admin", &json!({"verbs": ["create"]}));
+        bind(case, "other", &json!({"verbs": ["push"], "resourceNames": ["lab"]}));
+        for id in ["corp", "lab"] {
+            let body = json!({"name": id, "registry_url": format!("{id}.io")});
+            eventually("the right to register", || {
+                (rest.ask(&admin, "POST", "/v1/registries", &body).0 == 201).then_some(())
+            });
+        }
+        let report = |token: &str, registry: &str| {
+            let body = json!({"image": "alpine", "registry_id": registry, "state": "FAILED"});
+            rest.ask(token, "POST", "/v1/pushes", &body)
+        };
+        eventually("the right to push to another", || {
+            (report(&other, "lab").0 == 201).then_some(())
+        });
+        for token in [&ci, &other, &nobody, &admin] {
+            assert_eq!(report(token, "corp").0, 403);
+        }
+        // What it says is what helps.
+        let (_, refused) = report(&ci, "corp");
+        let said = refused["detail"].as_str().unwrap();
+        let command = said
+            .split('`')
+            .find(|part| part.starts_with("kubectl create clusterrole "))
+            .unwrap();
+        let role = format!("{}-pusher", case.namespace);
+        let command = command.replace("NAME", &role);
+        case.kubectl(&command.split(' ').skip(1).collect::<Vec<_>>()).exits(0);
+        let account = format!("--serviceaccount={}:ci", case.namespace);
+        case.kubectl(&[
+            "create",
+            "clusterrolebinding",
+            &role,
+            &format!("--clusterrole={role}"),
+            &account,
+        ])
+        .exits(0);
+        let made = eventually("the right to push", || {
+            Some(report(&ci, "corp")).filter(|(status, _)| *status == 201)
+        });
+        assert_eq!(
+            (&made.1["registry_id"], &made.1["last_attempt"]["state"]),
+            (&json!("corp"), &json!("FAILED"))
+        );
+        // It is for that registry, whether there is another or not, and for reports.
+        let [lab, none] = ["lab", "none"].map(|registry| report(&ci, registry));
+        assert_eq!((lab.0, none.0), (403, 403));
+        let id = made.1["id"].as_str().unwrap();
+        for path in ["/v1/pushes", &format!("/v1/pushes/{id}"), "/v1/registries/corp"] {
+            assert_eq!(rest.ask(&ci, "GET", path, &Value::Null).0, 403, "{path}");
+        }
+        for kind in ["clusterrole", "clusterrolebinding"] {
+            case.kubectl(&["delete", kind, &role]).exits(0);
+        }
+    });
+}
+
+/// The REST API, with a store in memory.
+struct Rest {
+    runtime: tokio::runtime::Runtime,
+    router: Router,
+}
+
+/// Nothing needs a registry.
+struct Nothing;
+
+impl Usage for Nothing {
+    fn needed_by(&self, _: &str) -> Vec<Need> {
+        Vec::new()
+    }
+}
+
+impl Rest {
+    fn new(case: &Case<'_>) -> Self {
+        let Asked { runtime, reviews } = Asked::new(case);
+        let router = api::router(ApiState {
+            store: Arc::new(Embedded::in_memory().unwrap()),
+            authorizer: Arc::new(reviews),
+            usage: Arc::new(Nothing),
+            served: Arc::new(|_| {}),
+            limits: Limits::default(),
+        });
+        Self { runtime, router }
+    }
+
+    fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()));
+        self.runtime.block_on(async {
+            let answer = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+            let status = answer.status().as_u16();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, serde_json::from_slice(&body).unwrap())
+        })
+    }
 }
 
 /// Asks the API server.

@@ -28,7 +28,7 @@ use crate::support::eventually;
 use crate::support::program::Directory;
 
 /// Runs a test, alone, where registries are known and there are none. Everybody's are of the whole cluster: it is one for these tests.
-fn on_a_cluster_with_registries(name: &str, test: impl FnOnce(&Case<'_>) + Send) {
+pub(super) fn on_a_cluster_with_registries(name: &str, test: impl FnOnce(&Case<'_>) + Send) {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -337,6 +337,17 @@ async fn the_line_of_a_request_says_who_did_what_and_nothing_of_what_was_sent() 
         let request = request("GET", path).header("authorization", format!("Bearer {token}"));
         assert!(api.ask(request, Body::empty()).await.status >= 400);
     }
+    let report =
+        json!({"image": "alpine", "registry_id": "corp", "state": "FAILED", "error": "hunter2 is no password"});
+    api.store
+        .untold
+        .lock()
+        .unwrap()
+        .replace(StoreError::Unavailable("away".to_owned()));
+    api.admin("POST", "/v1/pushes", report).await.is(503);
+    api.admin("GET", &format!("/v1/pushes/lab.{}", "0".repeat(32)), Value::Null)
+        .await
+        .is(404);
     api.store.panics.store(true, Ordering::Relaxed);
     let body = json!({"name": "b", "registry_username": "u", "registry_password": "hunter2"});
     api.admin("POST", "/v1/registries", body).await.is(500);
@@ -348,6 +359,23 @@ async fn the_line_of_a_request_says_who_did_what_and_nothing_of_what_was_sent() 
     assert_eq!(fields["message"], "answered POST /v1/registries with 201");
     assert_eq!((&fields["user"], &fields["status"]), (&json!("admin"), &json!(201)));
     assert!(text.contains("\"problem\":\"What the body says cannot be\""), "{text}");
+    let alpine = crate::pushes::Image::parse("alpine").unwrap().key();
+    for (answered, registry, push) in [
+        ("answered POST /v1/pushes with 503", "corp", format!("corp.{alpine}")),
+        (
+            "answered GET /v1/pushes/{id} with 404",
+            "lab",
+            format!("lab.{}", "0".repeat(32)),
+        ),
+    ] {
+        let line = text.lines().find(|line| line.contains(answered)).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["fields"]["registry"], &line["fields"]["push"]),
+            (&json!(registry), &json!(push)),
+            "{line}"
+        );
+    }
 }
 
 #[derive(Clone, Default)]

@@ -62,10 +62,17 @@ fn succeeded(image: &str, registry: &str) -> pushes::Event {
         image,
         registry,
         What::Succeeded {
-            target: format!("{registry}.io/team/app:1").into(),
+            target: target(image, registry).into(),
             digest: DIGEST.into(),
         },
     )
+}
+
+/// Under the image's own tag.
+fn target(image: &str, registry: &str) -> String {
+    let image = Image::parse(image).unwrap();
+    let (_, tag) = image.as_str().rsplit_once(':').unwrap();
+    format!("{registry}.io/team/app:{tag}")
 }
 
 fn failed(image: &str, registry: &str) -> pushes::Event {
@@ -208,7 +215,7 @@ fn kubectl_shows_what_was_pushed_where_and_waits_for_it() {
         let wide = table(&["get", "pushes", "--output=wide"]);
         assert_eq!(wide[0][5..], ["DIGEST", "TARGET", "FINISHED", "ATTEMPT", "ERROR"]);
         let there = row(&wide, &id("alpine", "prod"));
-        assert_eq!((&*there[6], &*there[8]), ("prod.io/team/app:1", "1"));
+        assert_eq!((&*there[6], &*there[8]), ("prod.io/team/app:latest", "1"));
         assert_eq!(
             row(&wide, &id("alpine", "sandbox")).last().unwrap(),
             "the registry answers 403: no right to push"
@@ -237,7 +244,7 @@ fn kubectl_shows_what_was_pushed_where_and_waits_for_it() {
         assert_eq!(
             said,
             [
-                &*format!("{DIGEST} is there as prod.io/team/app:1"),
+                &*format!("{DIGEST} is there as prod.io/team/app:latest"),
                 "the last push went well"
             ]
         );
@@ -344,7 +351,7 @@ fn what_somebody_else_wrote_or_deleted_stands_in_nobodys_way() {
         // Made by hand: it is there, and nothing is known of it, whatever somebody writes into its status.
         case.admin.post(PUSHES, &push("alpine", "prod")).unwrap();
         let alpine = id("alpine", "prod");
-        let claimed = json!({"status": {"lastSuccess": {"target": "evil.io/alpine:1", "digest": DIGEST,
+        let claimed = json!({"status": {"lastSuccess": {"target": "evil.io/alpine:latest", "digest": DIGEST,
             "finishedAt": "2026-11-21T10:00:00Z", "sequence": 1}}});
         case.admin
             .patch(&format!("{}/status", path(&alpine)), &claimed)
@@ -486,8 +493,8 @@ fn what_a_pod_uses_does_not_go_for_others_nor_does_the_latest_where_nobody_knows
     on_a_cluster_with_registries("pushes-full", |case| {
         let used = [
             "docker.io/org/app:0",
-            "prod.io/team/app:1",
-            &format!("prod.io/team/app@{DIGEST}"),
+            "prod.io/team-0/app:0",
+            &format!("prod.io/team-0/app@{DIGEST}"),
         ];
         for used in [None, Some(used[0]), Some(used[1]), Some(used[2])] {
             case.kubectl(&["delete", "registries,pushes", "--all", "--wait"])
@@ -499,12 +506,11 @@ fn what_a_pod_uses_does_not_go_for_others_nor_does_the_latest_where_nobody_knows
             );
             home.create("prod", no_login("prod.io")).unwrap();
             let each = |number: usize| {
-                let target = ["prod.io/team/app:1", "prod.io/team/other:1", "prod.io/team/third:1"][number % 3];
                 event(
                     &format!("org/app:{number}"),
                     "prod",
                     What::Succeeded {
-                        target: target.into(),
+                        target: format!("prod.io/team-{}/app:{number}", number % 3).into(),
                         digest: DIGEST.into(),
                     },
                 )
