@@ -1,9 +1,10 @@
 //! Credentials that are kept elsewhere: from what is said of one to a username and a password, at the moment they are needed.
 //!
-//! Some are not kept at all but issued, and end soon ([`Issued`]).
+//! Some are not kept at all: a cloud issues them for a while ([`Issued`]). [`ecr`] has Amazon's, [`gcr`] Google's.
 
 #[cfg(feature = "ecr")]
 pub mod ecr;
+pub mod gcr;
 mod issued;
 
 use std::{
@@ -45,6 +46,9 @@ pub enum CredentialError {
     /// There is nothing in it.
     #[error("{0} is empty: a registry without a password has no credential")]
     Empty(String),
+    /// It is for whoever issues tokens, and for no registry.
+    #[error("it is a key that tokens are issued by, and goes to no registry")]
+    Key,
     /// Waypost was started without it.
     #[error("the variable {0} is not set in Waypost's environment")]
     Unset(String),
@@ -81,6 +85,7 @@ pub async fn login_soon(credential: Credential) -> Result<Login, String> {
 fn login_by(credential: &Credential, variable: impl Fn(&str) -> Option<OsString>) -> Result<Login, CredentialError> {
     let (username, password) = match credential {
         Credential::Login(login) => return Ok(login.clone()),
+        Credential::Key(_) => return Err(CredentialError::Key),
         Credential::File { username, path } => (username, in_file(path)?),
         Credential::Environment {
             username,

@@ -26,7 +26,7 @@
 //! | [`cluster`] | the Kubernetes API as a client: how it is reached, what is followed there, the Lease, Waypost's own objects, registries' other home | kube, `store` |
 //! | [`authorization`] | who may do what by REST: the tokens of one machine, or whom the API server says | ring |
 //! | [`notifications`] | what registries tell of pushes: whose token it is, how much at once, what is kept of it | `store`, ring |
-//! | [`credentials`] | credentials that are files or variables, read when they are used, or that Amazon ECR issues | files, the environment, AWS's crates |
+//! | [`credentials`] | credentials that are files or variables, read when they are used, or that Amazon or Google issue for a while | files, the environment, AWS's crates, hyper |
 //! | [`tokens`] | the tokens of the REST API on one machine | files |
 //! | [`oci`] | registries as a client: probes, sign-in, tokens; where credentials may go | hyper, rustls |
 //! | [`metrics`] | what is counted, and how without a lock | prometheus |

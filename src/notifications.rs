@@ -205,7 +205,7 @@ impl Notifications {
     async fn told(&self, id: &str, format: Format, body: &[u8]) -> Result<Taken, Refused> {
         let notification = Notification::read(format, body).map_err(Refused::Unreadable)?;
         let stored = self.stored(id).ok_or(Refused::Gone)?;
-        let registry = Registry::parse(id, &stored.spec).map_err(|_| {
+        let registry = stored.registry().map_err(|_| {
             Refused::Unavailable("the registry cannot be used, for its address or its names cannot be".to_owned())
         })?;
         let notifier = self.notifier(id);

@@ -5,19 +5,23 @@
 //! Credentials are apart from it, in [`credential`]: a registry may be shown to anybody who may see it.
 
 mod address;
+pub mod amazon;
 pub mod condition;
 pub mod credential;
 pub mod document;
+pub mod google;
 pub mod health;
+mod issuer;
 mod names;
 pub mod spec;
 
 pub use self::{
     address::{Address, Endpoint, Host, MOST_TOKEN_HOSTS, Scheme},
     condition::{Condition, ConditionKind, Status},
-    credential::{Credential, Credentials, Login, Password},
+    credential::{Credential, Credentials, Key, Keys, Login, Password},
+    issuer::{EcrIssuer, GoogleIssuer, Issuer, PullRole, Repositories, UNKNOWN_ACCOUNT},
     names::Names,
-    spec::{Location, NamesSpec, NamespacesSpec, RegistrySpec},
+    spec::{Location, NamesSpec, NamespacesSpec, RegistrySpec, RepositoriesSpec},
 };
 use crate::{
     document::{Path, Problem},
@@ -34,6 +38,8 @@ pub struct Registry {
     pub name: Box<str>,
     /// How credentials for it are come by.
     pub location: Location,
+    /// Who issues its tokens, where somebody does.
+    pub issuer: Option<Issuer>,
     /// What references to its images begin with.
     pub address: Address,
     /// Where Waypost itself reaches it.
@@ -60,12 +66,39 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, each with the path of the key in the object's `spec`.
+    /// Everything that is wrong with it, each with the path of the key in the object's `spec`. Where it is the ECR registry of an account
+    /// that nobody has asked for yet, that is an error, too ([`UNKNOWN_ACCOUNT`]).
     pub fn parse(id: &str, spec: &RegistrySpec) -> Result<Self, Vec<Problem>> {
+        Self::parse_of(id, spec, None)
+    }
+
+    /// Whether it could be a registry, once it is known whose account's it is.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, as [`Registry::parse`] has it.
+    pub fn check(id: &str, spec: &RegistrySpec) -> Result<(), Vec<Problem>> {
+        Self::parse_of(id, spec, Some(ANY_ACCOUNT)).map(drop)
+    }
+
+    /// The same as [`Registry::parse`] where ECR has said whose `account` it is. What is written goes before that.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse_of(id: &str, spec: &RegistrySpec, account: Option<&str>) -> Result<Self, Vec<Problem>> {
         let RegistrySpec {
             display_name,
             location,
-            url,
+            // These are the issuer's.
+            url: _,
+            region: _,
+            registry_id: _,
+            hostname: _,
+            pull_role_arn: _,
+            pull_role_external_id: _,
+            pull_service_account: _,
+            repositories: _,
             endpoint,
             plain_http,
             ca_bundle,
@@ -77,6 +110,7 @@ impl Registry {
             notification_token: _,
         } = spec;
         let mut problems = Vec::new();
+        let (issuer, url) = issuer::parse(spec, account, &mut problems);
         let (address, scheme) = match Address::parse(url.as_deref()) {
             Ok(address) => address,
             Err(problem) => {
@@ -102,6 +136,7 @@ impl Registry {
             id: id.into(),
             name: display_name.as_deref().unwrap_or(id).into(),
             location: *location,
+            issuer,
             address,
             endpoint,
             token_hosts,
@@ -204,6 +239,9 @@ pub fn id_of(name: &str) -> Option<String> {
 }
 
 const MOST_ID_BYTES: usize = 63;
+
+/// Of nobody: stands for whichever it will be.
+const ANY_ACCOUNT: &str = "000000000000";
 
 #[cfg(test)]
 mod tests;

@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 pub use self::embedded::Embedded;
 use crate::{
+    document::Problem,
     pushes::{Event, Image, Index, PushId, Record, State},
-    registry::{Condition, Credential, Credentials, RegistrySpec},
+    registry::{Condition, Credential, Credentials, Keys, Login, Registry, RegistrySpec},
 };
 
 /// All registries at one moment, by id.
@@ -29,10 +33,14 @@ pub struct Stored {
     /// of.
     pub spec: RegistrySpec,
     /// Whether it has a credential to pull with, and which edition of it: another one says that the credential may have changed. Where
-    /// the process may read no Secrets, an edition says nothing.
+    /// tokens are issued that is the token which was issued last. Where the process may read no Secrets, an edition says nothing.
     pub pull: Option<Edition>,
-    /// Whether it has a credential to push with, and which edition of it.
+    /// Whether it has a credential to push with, or a key for that, and which edition of it.
     pub push: Option<Edition>,
+    /// Whether it has a key that its tokens to pull with are issued by, and which edition of it. Without one they are issued by Waypost's own identity.
+    pub key: Option<Edition>,
+    /// What is known of the token that was issued last, for as long as it is for the registry that the spec says.
+    pub issuance: Option<Issuance>,
     /// Whether it has a token to notify with, and which edition of it.
     pub notify: Option<Edition>,
     /// Changes with every change of the spec or of a credential that was made through the store, and with nothing else: a replacement
@@ -44,8 +52,34 @@ pub struct Stored {
     pub conditions: Vec<Condition>,
     /// When it was registered.
     pub created_at: Timestamp,
-    /// When it was last changed; what is found out about it is no change.
+    /// When it was last changed; what is found out about it is no change, nor is another token.
     pub updated_at: Timestamp,
+}
+
+/// What is known of a token to pull with, but for the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Issuance {
+    /// When it was issued, by the clock of whoever asked for it.
+    pub issued_at: Timestamp,
+    /// From then on it is refused.
+    pub expires_at: Timestamp,
+    /// Whose registry it is for, where ECR has been asked for that: an account's twelve digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Which registry it is for: what was said of that, as [`Issuance::place`] has it. A token that is for another is as good as none.
+    pub place: String,
+    /// How it came about, as [`Issuance::origin`] has it: what came about otherwise is renewed at once, and works until then.
+    pub origin: String,
+}
+
+/// A token to pull with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What a registry is asked with.
+    pub login: Login,
+    /// What else is known of it.
+    pub issuance: Issuance,
 }
 
 /// Says which edition of a credential is meant, and nothing of what is in it.
@@ -55,6 +89,17 @@ pub struct Edition(pub String);
 /// Says which state of a registry is meant. Letters, digits and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub String);
+
+/// What people should know of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Whether somebody has to do something.
+    pub warning: bool,
+    /// One word, for machines.
+    pub reason: &'static str,
+    /// What happened, in a sentence. Without credentials.
+    pub note: String,
+}
 
 /// Who says what a registry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +136,79 @@ pub struct Draft {
     pub notify: Change,
 }
 
+impl Stored {
+    /// The registry that can be made of what was written and what is known.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, or that it is not known yet whose registry it is: see [`Registry::parse`].
+    pub fn registry(&self) -> Result<Registry, Vec<Problem>> {
+        let account = self.issuance.as_ref().and_then(|issuance| issuance.account.as_deref());
+        Registry::parse_of(&self.id, &self.spec, account)
+    }
+}
+
+impl Stored {
+    /// Whether there is a token, and it would be for this registry.
+    fn is_issued_for(&self, spec: &RegistrySpec) -> bool {
+        self.issuance.as_ref().is_some_and(|issuance| issuance.is_for(spec))
+    }
+}
+
+impl Change {
+    /// What becomes of a credential where the registry is `spec` from now on: a password is no key, nor is one cloud's key another's.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] where it is to be what is of no use there.
+    pub(crate) fn at(self, spec: &RegistrySpec, before: &RegistrySpec) -> Result<Self, StoreError> {
+        match &self {
+            Self::Keep if spec.location != before.location => Ok(Self::Clear),
+            Self::Set(credential) if matches!(credential, Credential::Key(_)) != spec.location.issues() => Err(StoreError::Unsupported(
+                "a key is for registries whose tokens are issued by it, and a password for those whose tokens nobody issues".to_owned(),
+            )),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl Issuance {
+    /// Says which registry a token is for.
+    pub fn place(spec: &RegistrySpec) -> String {
+        let RegistrySpec {
+            location,
+            url,
+            region,
+            registry_id,
+            hostname,
+            ..
+        } = spec;
+        digest(&json!([location, url, region, registry_id, hostname]))
+    }
+
+    /// Says by what a token is asked for. `key`: see [`Stored::key`].
+    pub fn origin(spec: &RegistrySpec, key: Option<&Edition>) -> String {
+        let RegistrySpec {
+            pull_role_arn,
+            pull_role_external_id,
+            pull_service_account,
+            ..
+        } = spec;
+        let key = key.map(|key| &key.0);
+        digest(&json!([
+            pull_role_arn,
+            pull_role_external_id,
+            pull_service_account,
+            key
+        ]))
+    }
+
+    /// Whether it is for the registry that this says.
+    pub fn is_for(&self, spec: &RegistrySpec) -> bool {
+        spec.location.issues() && self.place == Self::place(spec)
+    }
+}
+
 /// Keeps registries. A change that was acknowledged is there after a crash, and a reader sees it at once. A future that is dropped has made
 /// its change or has not, never half of it; which of them, the next reader sees.
 pub trait Store: Pushes {
@@ -119,14 +237,26 @@ pub trait Store: Pushes {
     fn delete<'s>(&'s self, id: &'s str, expected: Option<&'s Version>) -> BoxFuture<'s, Result<(), StoreError>>;
 
     /// The credentials of a registry, for those who use them. None where there is none; an error where it says that there is one, and
-    /// it cannot be read; [`StoreError::NotFound`] where there is no such registry.
+    /// it cannot be read; [`StoreError::NotFound`] where there is no such registry. Where tokens are issued, the one to pull with is what
+    /// was kept last by [`Store::issued`], and there is none to push with; a key is never among them.
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>>;
 
     /// The token that a registry notifies with, apart from its credentials: it is for nobody but this process, and one that cannot be read
     /// is no reason to do without the others. None and errors as [`Store::credentials`].
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>>;
 
-    /// Keeps what was found out about a registry: [`StoreError::NotFound`] where there is none. That is no change of its version.
+    /// The keys of a registry whose tokens are issued, for whoever has them issued, and nobody else. None and errors as
+    /// [`Store::credentials`].
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>>;
+
+    /// Keeps a token to pull with, in the place of the one before: [`StoreError::NotFound`] where there is no such registry,
+    /// [`StoreError::Conflict`] where the token is for another registry than its spec says now. That is no change of its version.
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>>;
+
+    /// Tells people something of a registry, where there is a place for that: in a cluster an Event on it. What cannot be told is lost.
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()>;
+
+    /// Keeps what was found out about a registry, and what was found out otherwise: [`StoreError::NotFound`] where there is none. That is no change of its version.
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>>;
 }
 
@@ -171,6 +301,12 @@ pub struct PushPage {
     pub items: Vec<Record>,
     /// Where the next page begins ([`PushQuery::after`]); none where this is the last.
     pub next: Option<String>,
+}
+
+/// 16 hexadecimal digits.
+fn digest(value: &serde_json::Value) -> String {
+    let digest = Sha256::digest(value.to_string());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The credentials of a registry of which `is_so` holds, now and since it was seen to: what follows changes may be a moment behind, and a

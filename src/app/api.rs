@@ -15,7 +15,6 @@ use crate::{
     notifications::{Notifications, Outcome},
     policy::PolicySet,
     pushes::Index,
-    registry::Registry,
     store::{Registries, Store},
 };
 
@@ -79,7 +78,7 @@ impl Usage for InUse {
         let registries = self.registries.borrow().clone();
         let stored = registries.iter().find(|stored| stored.id == id);
         // One that nothing can be made of is in nobody's way.
-        let Some(registry) = stored.and_then(|stored| Registry::parse(id, &stored.spec).ok()) else {
+        let Some(registry) = stored.and_then(|stored| stored.registry().ok()) else {
             return Vec::new();
         };
         let mut needs = match (self.policies)() {

@@ -83,7 +83,7 @@ pub async fn docker_config(
             );
             continue;
         };
-        let registry = match Registry::parse(id, &stored.spec) {
+        let registry = match stored.registry() {
             Ok(registry) => registry,
             Err(_) if !asked => {
                 remarks.push(format!("the registry {id} is left out: it is not understood"));

@@ -70,6 +70,7 @@ impl Events {
             uid: owner.uid.to_string(),
             reason: if refused { "ImageDenied" } else { "ImageWarning" },
             note: text.to_owned(),
+            warning: true,
             reporter: events::Reporter::Webhook,
         };
         if self.queue.try_send(event).is_err() {
@@ -183,6 +184,7 @@ mod tests {
             uid: uid.to_owned(),
             reason: "ImageDenied",
             note: note.to_owned(),
+            warning: true,
             reporter: events::Reporter::Webhook,
         }
     }

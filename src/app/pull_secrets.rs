@@ -306,6 +306,7 @@ impl PullSecrets {
             reason: "NotManaged",
             note: "Waypost would keep pull credentials for this namespace in a Secret of this name, and does not touch this one, which it has \
                  not made. Give it another name, and the managed one is made; or put your credentials into Waypost's registries.".to_owned(),
+            warning: true,
             reporter: events::Reporter::PullSecrets,
         };
         // What there is no room for is in the log and in the health check.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Current, if_any, probes::Down};
 use crate::{
     document::Problem,
-    registry::{ConditionKind, Registry, Status},
+    registry::{ConditionKind, Status},
     snapshot::{Registered, Registries},
     store::{self, Stored},
 };
@@ -51,7 +51,7 @@ pub(super) fn known(stored: &[Stored]) -> Registries {
 }
 
 fn registered(stored: &Stored, available: bool) -> Result<Registered, Vec<Problem>> {
-    let registry = Registry::parse(&stored.id, &stored.spec)?;
+    let registry = stored.registry()?;
     Ok(Registered {
         id: registry.id,
         address: registry.address,
@@ -127,6 +127,8 @@ mod tests {
             pull: pull.then(|| Edition("1".to_owned())),
             push: None,
             notify: None,
+            key: None,
+            issuance: None,
             version: Version("1".to_owned()),
             declared_by: DeclaredBy::Anybody,
             conditions,

@@ -10,8 +10,8 @@ use crate::{
     decide,
     metrics::PushMetrics,
     pushes::{Event, Image, Index, PushId, Record, State, What},
-    registry::{Condition, Credential, Credentials},
-    store::{Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version},
+    registry::{Condition, Credential, Credentials, Keys},
+    store::{Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version},
 };
 
 /// A store, by way of which push records come.
@@ -111,6 +111,18 @@ impl Store for Told {
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
         self.store.notification_token(id)
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        self.store.keys(id)
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.store.issued(id, token)
+    }
+
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()> {
+        self.store.tell(id, news)
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

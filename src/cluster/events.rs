@@ -13,7 +13,7 @@ use super::explain;
 /// Something that people should know about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The object's namespace.
+    /// Where the Event is: in the object's namespace, and in `default` where it has none.
     pub namespace: String,
     /// `apps/v1`
     pub api_version: String,
@@ -27,6 +27,8 @@ pub struct Event {
     pub reason: &'static str,
     /// What happened; more than 1,024 bytes are cut.
     pub note: String,
+    /// Whether somebody has to do something.
+    pub warning: bool,
     /// Who says so.
     pub reporter: Reporter,
 }
@@ -38,6 +40,8 @@ pub enum Reporter {
     Webhook,
     /// The controller, of a pull secret.
     PullSecrets,
+    /// The controller, of a registry, which is in no namespace.
+    Registries,
 }
 
 /// Tells it.
@@ -50,7 +54,9 @@ pub async fn create(client: Client, event: &Event, instance: &str) -> Result<(),
     let (controller, action) = match event.reporter {
         Reporter::Webhook => ("waypost.dev/webhook", "Admission"),
         Reporter::PullSecrets => ("waypost.dev/controller", "PullSecret"),
+        Reporter::Registries => ("waypost.dev/controller", "Token"),
     };
+    let is_namespaced = event.reporter != Reporter::Registries;
     let mut object = Object {
         action: Some(action.to_owned()),
         event_time: Some(MicroTime::from(jiff::Timestamp::now())),
@@ -60,13 +66,13 @@ pub async fn create(client: Client, event: &Event, instance: &str) -> Result<(),
             api_version: Some(event.api_version.clone()),
             kind: Some(event.kind.clone()),
             name: Some(event.name.clone()),
-            namespace: Some(event.namespace.clone()),
+            namespace: is_namespaced.then(|| event.namespace.clone()),
             uid: Some(event.uid.clone()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(controller.to_owned()),
         reporting_instance: Some(cut(instance, 128)),
-        type_: Some("Warning".to_owned()),
+        type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
         ..Object::default()
     };
     object.metadata.generate_name = Some("waypost-".to_owned());

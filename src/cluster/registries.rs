@@ -9,6 +9,7 @@ mod object;
 mod pushes;
 mod requests;
 mod secrets;
+mod tokens;
 mod writing;
 
 use std::{
@@ -32,8 +33,8 @@ use self::{
 pub use self::{pushes::InUse, secrets::PATIENCE};
 use super::watch::{self as following, Selection, follow, nobody};
 use crate::{
-    registry::{Condition, Credential, Credentials, id_problem},
-    store::{Draft, Registries, Store, StoreError, Stored, Version},
+    registry::{Condition, Credential, Credentials, Keys, id_problem},
+    store::{Draft, News, Registries, Store, StoreError, Stored, Token, Version},
 };
 
 /// Registries as they are in a cluster.
@@ -280,7 +281,8 @@ impl Store for Kubernetes {
             let object = Object::read(&object);
             let mut marks = Vec::new();
             if self.secrets {
-                for name in object.secrets() {
+                let token = object.issuance().map(|_| tokens::name(id));
+                for name in object.secrets().chain(token.as_deref()) {
                     let what = secrets::what(name);
                     marks.extend(ask(&what, "get", self.secret_api().get_metadata_opt(name)).await?);
                 }
@@ -323,6 +325,18 @@ impl Store for Kubernetes {
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
         self.read_token(id).boxed()
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        self.read_keys(id).boxed()
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.keep_token(id, token).boxed()
+    }
+
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()> {
+        self.tell_people(id, news).boxed()
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

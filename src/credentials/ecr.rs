@@ -24,9 +24,12 @@ use tokio::time::timeout;
 use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 use zeroize::Zeroizing;
 
-use self::{fault::Asked, identity::Identity, settings::is_account, transport::Transport};
+use self::{fault::Asked, identity::Identity, transport::Transport};
 use super::{IssueError, Issued};
-use crate::registry::{Login, Password};
+use crate::registry::{
+    Login, Password,
+    amazon::{self, is_account},
+};
 
 pub use self::{
     narrow::Wide,
@@ -183,11 +186,7 @@ impl Ecr {
     /// Which registry it is, where that needs nobody to be asked.
     fn configured(&self) -> Option<Whose> {
         let account = self.settings.registry_id.clone()?;
-        let host = format!(
-            "{account}.dkr.ecr.{}.{}",
-            self.settings.region,
-            self.settings.partition().suffix
-        );
+        let host = amazon::host(&account, &self.settings.region);
         Some(Whose { account, host })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::spec::RegistrySpec;
+use super::{issuer, spec::RegistrySpec};
 use crate::{
     document::{Path, Problem},
     reference::{self, Reference},
@@ -278,9 +278,14 @@ impl fmt::Display for Host {
 }
 
 impl RegistrySpec {
-    /// What references to its images begin with, where that can be told.
+    /// What references to its images begin with, where that can be told without asking anybody.
     pub fn address(&self) -> Option<Address> {
-        Address::parse(self.url.as_deref()).ok().map(|(address, _)| address)
+        let mut problems = Vec::new();
+        let (_, url) = issuer::parse(self, None, &mut problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        Address::parse(url.as_deref()).ok().map(|(address, _)| address)
     }
 }
 

@@ -31,6 +31,8 @@ pub enum ConditionKind {
     PullCredentialCanPush,
     /// Whether namespaces get a password that does not expire.
     LongLived,
+    /// Whether there is a token that works, where tokens are issued.
+    TokenIssued,
 }
 
 /// Whether something is so.
@@ -45,6 +47,16 @@ pub enum Status {
 }
 
 impl Condition {
+    /// Puts those that were found among those that there are, in the order of their kinds: of each kind there is one.
+    pub fn merge(present: &mut Vec<Self>, found: Vec<Self>) {
+        for condition in found {
+            match present.binary_search_by_key(&condition.kind, |present| present.kind) {
+                Ok(at) => present[at] = condition,
+                Err(at) => present.insert(at, condition),
+            }
+        }
+    }
+
     /// Puts what was found at `now` among the conditions, in the order of their kinds. The time of a status that stays is kept. Whether
     /// anything changed.
     pub fn put(

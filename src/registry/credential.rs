@@ -17,6 +17,31 @@ pub struct Credentials {
     pub push: Option<Credential>,
 }
 
+/// The keys that the tokens of a registry are issued by. They reach nobody but the issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// For tokens to pull with. None: they are issued by Waypost's own identity.
+    pub pull: Option<Key>,
+    /// For tokens to push with. None: by the one above.
+    pub push: Option<Key>,
+}
+
+/// By which somebody issues tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// An access key of AWS's.
+    Aws {
+        /// Its id.
+        id: Password,
+        /// Its secret.
+        secret: Password,
+        /// The session token, where it is a temporary one.
+        session_token: Option<Password>,
+    },
+    /// The JSON file of a Google service account's key.
+    Google(Password),
+}
+
 /// How to come by a username and a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
@@ -36,6 +61,8 @@ pub enum Credential {
         /// The variable's name.
         variable: String,
     },
+    /// There is none: tokens are issued by this key. No registry is ever asked with it.
+    Key(Key),
 }
 
 /// A username and a password.
@@ -117,7 +144,7 @@ impl Credential {
 
     /// Whether the password may become another one without anybody saying so to Waypost.
     pub fn is_elsewhere(&self) -> bool {
-        !matches!(self, Self::Login(_))
+        matches!(self, Self::File { .. } | Self::Environment { .. })
     }
 }
 

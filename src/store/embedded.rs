@@ -33,12 +33,12 @@ use self::{
     home::{Entries, Home, Unwritten, Write},
     load::Contents,
     medium::{Disk, Found, Medium},
-    tables::{NOTIFY, PULL, PUSH},
+    tables::{ISSUED, NOTIFY, PULL, PUSH},
 };
-use super::{Change, DeclaredBy, Draft, Edition, Registries, Store, StoreError, Stored, Version};
+use super::{Change, DeclaredBy, Draft, Edition, News, Registries, Store, StoreError, Stored, Token, Version};
 use crate::{
     pushes::Index,
-    registry::{Condition, Credential, Credentials, id_problem},
+    registry::{Condition, ConditionKind, Credential, Credentials, Keys, Location, Login, id_problem},
 };
 
 /// Keeps registries, their credentials and push records in a file, or in memory.
@@ -67,8 +67,12 @@ struct Inner {
 #[derive(Clone)]
 struct Entry {
     stored: Stored,
+    /// Those that were given. Where tokens are issued they are keys.
     credentials: Credentials,
+    /// What it notifies with.
     token: Option<Credential>,
+    /// What was issued to pull with.
+    issued: Option<Login>,
 }
 
 impl Embedded {
@@ -258,10 +262,35 @@ impl Inner {
         let number = home.sequence() + 1;
         let mut entry = before.clone();
         let mut credentials = Vec::new();
+        let (pull, push) = (
+            pull.at(&spec, &before.stored.spec)?,
+            push.at(&spec, &before.stored.spec)?,
+        );
+        if spec.location.issues() && !before.stored.is_issued_for(&spec) {
+            entry.stored.pull = None;
+        }
+        if before.stored.issuance.is_some() && !before.stored.is_issued_for(&spec) {
+            entry.stored.issuance = None;
+            entry.stored.pull = None;
+            entry.issued = None;
+            credentials.push((ISSUED, None));
+        }
+        let Stored {
+            pull: pull_edition,
+            key: key_edition,
+            push: push_edition,
+            notify: notify_edition,
+            ..
+        } = &mut entry.stored;
+        let given = if spec.location.issues() {
+            key_edition
+        } else {
+            pull_edition
+        };
         for (which, change, kept, edition) in [
-            (PULL, pull, &mut entry.credentials.pull, &mut entry.stored.pull),
-            (PUSH, push, &mut entry.credentials.push, &mut entry.stored.push),
-            (NOTIFY, notify, &mut entry.token, &mut entry.stored.notify),
+            (PULL, pull, &mut entry.credentials.pull, given),
+            (PUSH, push, &mut entry.credentials.push, push_edition),
+            (NOTIFY, notify, &mut entry.token, notify_edition),
         ] {
             let next = match change {
                 Change::Keep => continue,
@@ -274,6 +303,9 @@ impl Inner {
                 *edition = next.is_some().then(|| Edition(number.to_string()));
                 *kept = next;
             }
+        }
+        if !spec.location.issues() {
+            entry.stored.key = None;
         }
         if !new && credentials.is_empty() && spec == entry.stored.spec {
             return Ok(entry.stored);
@@ -329,6 +361,8 @@ impl Store for Embedded {
                 pull: None,
                 push: None,
                 notify: None,
+                key: None,
+                issuance: None,
                 version: Version(String::new()),
                 declared_by: DeclaredBy::Anybody,
                 conditions: Vec::new(),
@@ -360,7 +394,7 @@ impl Store for Embedded {
             let write = Write::Registry {
                 id: &id,
                 record: None,
-                credentials: [PULL, PUSH, NOTIFY].map(|which| (which, None)).into(),
+                credentials: [PULL, PUSH, NOTIFY, ISSUED].map(|which| (which, None)).into(),
             };
             inner.commit(home, &write, || {
                 inner.index.send_replace(index);
@@ -371,10 +405,53 @@ impl Store for Embedded {
 
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
         async move {
-            let found = self.inner.entries().get(id).map(|entry| entry.credentials.clone());
+            let found = self.inner.entries().get(id).map(Entry::credentials);
             found.ok_or_else(|| StoreError::NotFound(id.to_owned()))
         }
         .boxed()
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        async move {
+            let found = self.inner.entries().get(id).map(Entry::keys);
+            found.ok_or_else(|| StoreError::NotFound(id.to_owned()))
+        }
+        .boxed()
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        let id = id.to_owned();
+        self.change(move |inner, home| {
+            let mut entry = inner.expected(&id, None)?;
+            let Token { login, issuance } = token;
+            if !issuance.is_for(&entry.stored.spec) {
+                return Err(StoreError::Conflict {
+                    id,
+                    current: entry.stored.version,
+                });
+            }
+            let login = Credential::Login(login);
+            let written = record::written_credential(&login)?;
+            entry.stored.pull = Some(Edition((home.sequence() + 1).to_string()));
+            entry.stored.issuance = Some(issuance);
+            entry.issued = match login {
+                Credential::Login(login) => Some(login),
+                _ => None,
+            };
+            let write = Write::Registry {
+                id: &id,
+                record: Some(record::written(&entry.stored)?),
+                credentials: vec![(ISSUED, Some(written))],
+            };
+            inner.commit(home, &write, || {
+                inner.publish(|entries| drop(entries.insert(id.clone(), entry)));
+            })
+        })
+    }
+
+    fn tell<'s>(&'s self, _: &'s str, _: News) -> BoxFuture<'s, ()> {
+        // Whoever tells it has it in the log and in a condition, which is all there is on one machine.
+        std::future::ready(()).boxed()
     }
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
@@ -389,10 +466,16 @@ impl Store for Embedded {
         let id = id.to_owned();
         self.change(move |inner, home| {
             let mut stored = inner.expected(&id, None)?.stored;
-            if stored.conditions == conditions {
+            let before = stored.conditions.clone();
+            Condition::merge(&mut stored.conditions, conditions);
+            if stored.spec.location == Location::OffCluster {
+                stored
+                    .conditions
+                    .retain(|condition| condition.kind != ConditionKind::TokenIssued);
+            }
+            if stored.conditions == before {
                 return Ok(());
             }
-            stored.conditions = conditions;
             let write = Write::Registry {
                 id: &id,
                 record: Some(record::written(&stored)?),
@@ -410,11 +493,35 @@ impl Store for Embedded {
 }
 
 impl Entry {
+    /// To use the registry with.
+    fn credentials(&self) -> Credentials {
+        match self.stored.spec.location {
+            Location::OffCluster => self.credentials.clone(),
+            Location::Ecr | Location::Gcr => Credentials {
+                pull: self.issued.clone().map(Credential::Login),
+                push: None,
+            },
+        }
+    }
+
+    /// To have tokens issued with.
+    fn keys(&self) -> Keys {
+        let key = |credential: &Option<Credential>| match credential {
+            Some(Credential::Key(key)) => Some(key.clone()),
+            _ => None,
+        };
+        Keys {
+            pull: key(&self.credentials.pull),
+            push: key(&self.credentials.push),
+        }
+    }
+
     fn new(stored: Stored) -> Self {
         Self {
             stored,
             credentials: Credentials::default(),
             token: None,
+            issued: None,
         }
     }
 }

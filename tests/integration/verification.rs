@@ -157,9 +157,9 @@ async fn inspected(verifying: &Verifying) {
     let Success {
         platforms, children, ..
     } = verifying.record("a").await.last_success.unwrap();
-    assert_eq!(platforms, ["linux/amd64".into(), "linux/arm64".into()]);
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"].map(Box::<str>::from));
     assert_eq!(children.len(), 2);
-    assert_eq!(verifying.record("b").await.last_success.unwrap().platforms, []);
+    assert!(verifying.record("b").await.last_success.unwrap().platforms.is_empty());
     assert_eq!(
         verifying.count("b", "present"),
         0,

@@ -18,7 +18,7 @@ use crate::{
     credentials,
     oci::{Fault, Ping, Remote, SignIn},
     registry::{
-        Condition, ConditionKind, Login, Registry, Status,
+        Condition, ConditionKind, Login, Status,
         health::{Health, Seen},
     },
     store::{self, Edition, StoreError, Stored},
@@ -96,7 +96,12 @@ impl One {
             id: stored.id.clone(),
             health,
             origin: Instant::now(),
-            conditions: stored.conditions.clone(),
+            conditions: stored
+                .conditions
+                .iter()
+                .filter(|condition| MINE.contains(&condition.kind))
+                .cloned()
+                .collect(),
             unsaid: false,
             failed: false,
             last: None,
@@ -155,7 +160,7 @@ impl One {
             let message = "registries are not asked whether they answer: `registries.probe` is `0s`";
             return Err(Finding::unknown("NotAsked", message));
         }
-        let registry = Registry::parse(&stored.id, &stored.spec).map_err(|problems| {
+        let registry = stored.registry().map_err(|problems| {
             let first = problems.first();
             let what = first.map(|problem| format!("{}: {}", problem.path, problem.message));
             Finding::unknown("InvalidSpec", what.unwrap_or_default())
@@ -365,6 +370,14 @@ fn status(conditions: &[Condition], kind: ConditionKind) -> Option<Status> {
     let found = conditions.iter().find(|condition| condition.kind == kind);
     found.map(|condition| condition.status)
 }
+
+/// What is said here; the others are told by others.
+const MINE: [ConditionKind; 4] = [
+    ConditionKind::Reachable,
+    ConditionKind::Authenticated,
+    ConditionKind::PullCredentialCanPush,
+    ConditionKind::LongLived,
+];
 
 /// From 0 to 1.
 fn jitter() -> f64 {

@@ -16,8 +16,11 @@ use crate::{
         testing::{Served, certificate},
     },
     pushes::{Event, Index, PushId, Record},
-    registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
-    store::{Change, Draft, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Version, embedded::Embedded},
+    registry::{Condition, ConditionKind, Credential, Credentials, Keys, Login, Password, RegistrySpec, Status},
+    store::{
+        Change, Draft, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token, Version,
+        embedded::Embedded,
+    },
 };
 
 const PASSWORD: &str = "hunter2-is-nowhere";
@@ -428,6 +431,18 @@ impl Store for Behind {
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
         self.0.notification_token(id)
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        self.0.keys(id)
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.0.issued(id, token)
+    }
+
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()> {
+        self.0.tell(id, news)
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

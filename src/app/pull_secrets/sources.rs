@@ -78,7 +78,7 @@ impl Sources {
         let mut say = |what: String| reading.problems.push(format!("the registry {id}: {what}"));
         let mut sooner = |pause: Duration| reading.again = Some(reading.again.map_or(pause, |again| again.min(pause)));
         let known = self.known.get(id);
-        let registry = match (Registry::parse(id, &stored.spec), known) {
+        let registry = match (stored.registry(), known) {
             (Ok(registry), _) => registry,
             (Err(problems), known) => {
                 let problem = problems

@@ -90,7 +90,7 @@ struct Target<'t> {
 impl Asker {
     /// Of a registry as it is; otherwise why it cannot be asked.
     pub(super) fn new(shared: Arc<Shared>, stored: Stored) -> Result<Self, String> {
-        let registry = Registry::parse(&stored.id, &stored.spec).map_err(|problems| {
+        let registry = stored.registry().map_err(|problems| {
             let first = problems.first();
             let what = first.map(|problem| format!("{}: {}", problem.path, problem.message));
             what.unwrap_or_default()

@@ -9,7 +9,7 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use super::{
     super::watch::Change,
     object::{Object, revision},
-    secrets, what,
+    secrets, tokens, what,
 };
 use crate::store::{Edition, Registries, StoreError, Stored};
 
@@ -249,12 +249,21 @@ impl Known {
             // One that is not there is an edition, too: another than that which somebody makes.
             Some(mark.map_or_else(|| Edition(name.clone()), |mark| mark.edition.clone()))
         };
+        let issuance = object.issuance();
+        let (pull, key) = if spec.location.issues() {
+            let token = issuance.and_then(|_| edition(&Some(tokens::name(&object.id))));
+            (token, edition(&object.pull))
+        } else {
+            (edition(&object.pull), None)
+        };
         Ok(Stored {
             id: object.id.clone(),
             spec,
-            pull: edition(&object.pull),
+            pull,
             push: edition(&object.push),
             notify: edition(&object.notify),
+            key,
+            issuance: issuance.cloned(),
             version: object.version(),
             declared_by: object.declared_by,
             conditions: object.conditions.clone(),

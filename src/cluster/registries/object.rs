@@ -9,7 +9,7 @@ use super::secrets::Purpose;
 use crate::{
     crds::{GROUP, VERSION},
     registry::{Condition, RegistrySpec, id_problem},
-    store::{DeclaredBy, Version},
+    store::{DeclaredBy, Issuance, Version},
 };
 
 /// What is read of an object, whatever somebody wrote into it.
@@ -33,6 +33,8 @@ pub(super) struct Object {
     /// The one with the token to notify with.
     pub(super) notify: Option<String>,
     pub(super) declared_by: DeclaredBy,
+    /// What its status says of the token that was issued last.
+    pub(super) issuance: Option<Issuance>,
     pub(super) conditions: Vec<Condition>,
     /// Which generation the conditions are about.
     pub(super) observed: Option<i64>,
@@ -69,6 +71,7 @@ impl Object {
                 Some("Helm") => DeclaredBy::Helm,
                 _ => DeclaredBy::Anybody,
             },
+            issuance: serde_json::from_value(status[TOKEN].clone()).ok(),
             conditions: conditions(&status["conditions"]),
             observed: status["observedGeneration"].as_i64(),
             created_at,
@@ -89,6 +92,12 @@ impl Object {
             Purpose::Push => self.push.as_ref(),
             Purpose::Notify => self.notify.as_ref(),
         }
+    }
+
+    /// What is known of the token, where it is for the registry that it says.
+    pub(super) fn issuance(&self) -> Option<&Issuance> {
+        let spec = self.spec.as_ref().ok()?;
+        self.issuance.as_ref().filter(|issuance| issuance.is_for(spec))
     }
 
     /// The Secrets that it names.
@@ -192,6 +201,9 @@ pub(super) fn resource() -> ApiResource {
 
 /// Who looks after an object; Helm puts its name there.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// In a status.
+pub(super) const TOKEN: &str = "token";
 
 /// When Waypost changed an object.
 const UPDATED_AT: &str = "waypost.dev/updated-at";

@@ -25,6 +25,12 @@ impl Failed {
     }
 }
 
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self { code: None, error }
+    }
+}
+
 impl From<Failed> for StoreError {
     fn from(failed: Failed) -> Self {
         failed.error

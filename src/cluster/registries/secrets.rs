@@ -26,7 +26,10 @@ use super::{
     writing::MANAGER,
 };
 use crate::{
-    registry::{Address, Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status},
+    registry::{
+        Address, Condition, ConditionKind, Credential, Credentials, Key, Keys, Location, Login, Password, RegistrySpec,
+        Status,
+    },
     store::StoreError,
 };
 
@@ -42,16 +45,16 @@ pub(super) enum Purpose {
 pub(super) type Unnamed = BTreeMap<String, Instant>;
 
 impl Kubernetes {
-    /// Writes a login to a Secret of its own, and answers its name.
+    /// Writes a credential to a Secret of its own, and answers its name.
     pub(super) async fn write_secret(
         &self,
         id: &str,
         purpose: Purpose,
-        login: &Login,
+        credential: &Credential,
         owner: Option<OwnerReference>,
     ) -> Result<String, Failed> {
         let name = format!("{id}-{}-{:010x}", purpose.word(), random() & 0xff_ffff_ffff);
-        let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+        let (kind, data) = data(purpose, credential);
         let mut secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -63,15 +66,9 @@ impl Kubernetes {
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
-            type_: Some(if purpose == Purpose::Notify { OPAQUE } else { BASIC_AUTH }.to_owned()),
+            type_: Some(kind.to_owned()),
             immutable: Some(true),
-            data: Some(match purpose {
-                Purpose::Pull | Purpose::Push => BTreeMap::from([
-                    (USERNAME.to_owned(), bytes(&login.username)),
-                    (PASSWORD.to_owned(), bytes(login.password.expose())),
-                ]),
-                Purpose::Notify => BTreeMap::from([(TOKEN.to_owned(), bytes(login.password.expose()))]),
-            }),
+            data: Some(data),
             ..Secret::default()
         };
         let params = PostParams {
@@ -108,19 +105,25 @@ impl Kubernetes {
         }
     }
 
-    /// Whether the Secret has this login for the registry. Where it cannot be read, another is better.
-    pub(super) async fn has_login(&self, object: &Object, purpose: Purpose, name: &str, login: &Login) -> bool {
+    /// Whether the Secret has this credential for the registry. Where it cannot be read, another is better.
+    pub(super) async fn has_credential(
+        &self,
+        object: &Object,
+        purpose: Purpose,
+        name: &str,
+        credential: &Credential,
+    ) -> bool {
         if !self.secrets {
             return false;
         }
         let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await;
         let Ok(Some(secret)) = found else { return false };
-        let address = object.spec.as_ref().ok().and_then(RegistrySpec::address);
-        login_of(secret, purpose, address.as_ref()).is_ok_and(|present| present == *login)
+        let Ok(spec) = &object.spec else { return false };
+        credential_of(secret, purpose, spec).is_ok_and(|present| present == *credential)
     }
 
     /// Deletes exactly this one.
-    async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
+    pub(super) async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
         let name = meta.name.as_deref().unwrap_or_default();
         let params = DeleteParams {
             preconditions: Some(Preconditions {
@@ -207,6 +210,7 @@ impl Kubernetes {
             deleted += 1;
         }
         *lock(&self.unnamed) = unnamed;
+        deleted += self.tidy_tokens(&objects).await?;
         for object in &objects {
             if let Err(why) = &object.spec {
                 let message = format!("it cannot be understood: {why}");
@@ -223,12 +227,24 @@ impl Kubernetes {
     }
 
     pub(super) async fn read_credentials(&self, id: &str) -> Result<Credentials, StoreError> {
-        let [pull, push] = self.read(id, [Purpose::Pull, Purpose::Push]).await?;
+        let [pull, push] = self.read(id, [Purpose::Pull, Purpose::Push], Reader::Registry).await?;
         Ok(Credentials { pull, push })
     }
 
+    pub(super) async fn read_keys(&self, id: &str) -> Result<Keys, StoreError> {
+        let key = |credential: Option<Credential>| match credential {
+            Some(Credential::Key(key)) => Some(key),
+            _ => None,
+        };
+        let [pull, push] = self.read(id, [Purpose::Pull, Purpose::Push], Reader::Issuer).await?;
+        Ok(Keys {
+            pull: key(pull),
+            push: key(push),
+        })
+    }
+
     pub(super) async fn read_token(&self, id: &str) -> Result<Option<Credential>, StoreError> {
-        let [token] = self.read(id, [Purpose::Notify]).await?;
+        let [token] = self.read(id, [Purpose::Notify], Reader::Registry).await?;
         Ok(token)
     }
 
@@ -236,6 +252,7 @@ impl Kubernetes {
         &self,
         id: &str,
         purposes: [Purpose; N],
+        reader: Reader,
     ) -> Result<[Option<Credential>; N], StoreError> {
         if !self.secrets {
             return Err(StoreError::Unsupported("this process may not read Secrets".to_owned()));
@@ -247,7 +264,7 @@ impl Kubernetes {
                 .await?
                 .ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
             let object = Object::read(&object);
-            match self.named_credentials(&object, purposes).await {
+            match self.named_credentials(&object, purposes, reader).await {
                 // It may have been replaced between the two looks.
                 Err(_) if version.as_ref() != Some(&object.version()) => version = Some(object.version()),
                 done => return done,
@@ -259,26 +276,39 @@ impl Kubernetes {
         &self,
         object: &Object,
         purposes: [Purpose; N],
+        reader: Reader,
     ) -> Result<[Option<Credential>; N], StoreError> {
         let mut credentials = [const { None }; N];
         for (credential, purpose) in credentials.iter_mut().zip(purposes) {
-            *credential = self.named_credential(object, purpose).await?;
+            *credential = self.named_credential(object, purpose, reader).await?;
         }
         Ok(credentials)
     }
 
-    async fn named_credential(&self, object: &Object, purpose: Purpose) -> Result<Option<Credential>, StoreError> {
+    async fn named_credential(
+        &self,
+        object: &Object,
+        purpose: Purpose,
+        reader: Reader,
+    ) -> Result<Option<Credential>, StoreError> {
         let spec = object.spec.as_ref();
         let spec = spec
             .map_err(|why| StoreError::Unavailable(format!("{} cannot be understood: {why}", registry(&object.id))))?;
-        let address = spec.address();
+        match (reader, purpose) {
+            (Reader::Registry, Purpose::Pull) if spec.location.issues() => {
+                return Ok(self.token(object).await?.map(Credential::Login));
+            }
+            (Reader::Registry, Purpose::Push) if spec.location.issues() => return Ok(None),
+            (Reader::Issuer, _) if !spec.location.issues() => return Ok(None),
+            _ => {}
+        }
         let Some(name) = object.secret(purpose) else {
             return Ok(None);
         };
         let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
-        let login = found.ok_or(Unusable::Missing);
-        let login = login.and_then(|secret| login_of(secret, purpose, address.as_ref()));
-        let login = login.map_err(|why| {
+        let credential = found.ok_or(Unusable::Missing);
+        let credential = credential.and_then(|secret| credential_of(secret, purpose, spec));
+        let credential = credential.map_err(|why| {
             StoreError::Unavailable(format!(
                 "{} in the namespace {}, which is the {} of {}, {why}",
                 what(name),
@@ -287,8 +317,106 @@ impl Kubernetes {
                 registry(&object.id)
             ))
         })?;
-        Ok(Some(Credential::Login(login)))
+        Ok(Some(credential))
     }
+}
+
+/// Who reads a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// Whoever uses the registry, who is never given a key.
+    Registry,
+    /// Whoever has tokens issued.
+    Issuer,
+}
+
+/// What a Secret of this kind has in it, and its type.
+fn data(purpose: Purpose, credential: &Credential) -> (&'static str, BTreeMap<String, ByteString>) {
+    let entry = |key: &str, text: &str| (key.to_owned(), ByteString(text.as_bytes().to_vec()));
+    match credential {
+        Credential::Login(login) if purpose == Purpose::Notify => {
+            (OPAQUE, BTreeMap::from([entry(TOKEN, login.password.expose())]))
+        }
+        Credential::Login(login) => (BASIC_AUTH, login_data(login)),
+        Credential::Key(Key::Aws {
+            id,
+            secret,
+            session_token,
+        }) => {
+            let mut data = BTreeMap::from([
+                entry(ACCESS_KEY_ID[0], id.expose()),
+                entry(SECRET_ACCESS_KEY[0], secret.expose()),
+            ]);
+            data.extend(
+                session_token
+                    .as_ref()
+                    .map(|token| entry(SESSION_TOKEN[0], token.expose())),
+            );
+            (OPAQUE, data)
+        }
+        Credential::Key(Key::Google(key)) => (OPAQUE, BTreeMap::from([entry(KEY_JSON[0], key.expose())])),
+        // Refused before, for there is nothing that could be kept.
+        Credential::File { .. } | Credential::Environment { .. } => (OPAQUE, BTreeMap::new()),
+    }
+}
+
+/// What a Secret of the type `kubernetes.io/basic-auth` has in it.
+pub(super) fn login_data(login: &Login) -> BTreeMap<String, ByteString> {
+    let entry = |key: &str, text: &str| (key.to_owned(), ByteString(text.as_bytes().to_vec()));
+    BTreeMap::from([
+        entry(USERNAME, &login.username),
+        entry(PASSWORD, login.password.expose()),
+    ])
+}
+
+/// What a Secret that an object names has for it.
+fn credential_of(secret: Secret, purpose: Purpose, spec: &RegistrySpec) -> Result<Credential, Unusable> {
+    match (purpose, spec.location) {
+        (Purpose::Pull | Purpose::Push, Location::Ecr | Location::Gcr) => {
+            key_of(secret, spec.location).map(Credential::Key)
+        }
+        (Purpose::Notify, _) | (_, Location::OffCluster) => {
+            login_of(secret, purpose, spec.address().as_ref()).map(Credential::Login)
+        }
+    }
+}
+
+/// The key that tokens are issued by.
+fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
+    let is_ours = registry_of(&secret.metadata).is_some();
+    let mut data = secret.data.take().unwrap_or_default();
+    let mut text = |keys: [&'static str; 2]| {
+        let Some(key) = keys.into_iter().find(|key| data.contains_key(*key)) else {
+            return Ok(None);
+        };
+        let bytes = data.remove(key).map(|value| value.0).unwrap_or_default();
+        let mut text = String::from_utf8(bytes).map_err(|error| {
+            error.into_bytes().zeroize();
+            Unusable::NoText(key)
+        })?;
+        if !is_ours {
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        }
+        if text.is_empty() {
+            return Err(Unusable::NoText(key));
+        }
+        Ok(Some(Password::new(text)))
+    };
+    let mut read = || {
+        Ok(match location {
+            Location::Gcr => Key::Google(text(KEY_JSON)?.ok_or(Unusable::NoKeyJson)?),
+            _ => Key::Aws {
+                id: text(ACCESS_KEY_ID)?.ok_or(Unusable::NoAccessKey)?,
+                secret: text(SECRET_ACCESS_KEY)?.ok_or(Unusable::NoAccessKey)?,
+                session_token: text(SESSION_TOKEN)?,
+            },
+        })
+    };
+    let key = read();
+    for value in data.values_mut() {
+        value.0.zeroize();
+    }
+    key
 }
 
 impl Purpose {
@@ -315,11 +443,15 @@ impl Purpose {
 
 /// Why a Secret is of no use. Says nothing of what is in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error("does not exist")]
     Missing,
     #[error("has no `{0}`: it needs `username` and `password`, or to be of the type {DOCKER_CONFIG}")]
     NoKey(&'static str),
+    #[error("has no `accessKeyId` and `secretAccessKey`, by which AWS would issue tokens")]
+    NoAccessKey,
+    #[error("has no `key.json`, which is the key of a Google service account")]
+    NoKeyJson,
     #[error("has neither a `token` nor a `password`")]
     NoToken,
     #[error("has a `{0}` that is empty or no text")]
@@ -328,7 +460,7 @@ enum Unusable {
     DockerConfig(String),
 }
 
-fn login_of(mut secret: Secret, purpose: Purpose, address: Option<&Address>) -> Result<Login, Unusable> {
+pub(super) fn login_of(mut secret: Secret, purpose: Purpose, address: Option<&Address>) -> Result<Login, Unusable> {
     // A newline at its end is a file's that it was made of, in Secrets that people make.
     let is_ours = registry_of(&secret.metadata).is_some();
     let is_token = purpose == Purpose::Notify;
@@ -395,7 +527,7 @@ pub(super) fn what(name: &str) -> String {
     format!("the Secret {name}")
 }
 
-fn wipe(secret: &mut Secret) {
+pub(super) fn wipe(secret: &mut Secret) {
     for value in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
         value.0.zeroize();
     }
@@ -412,10 +544,16 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Which registry a credential is of.
 const REGISTRY: &str = "waypost.dev/registry";
 
-const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+pub(super) const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
 const OPAQUE: &str = "Opaque";
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 const USERNAME: &str = "username";
-const PASSWORD: &str = "password";
+pub(super) const PASSWORD: &str = "password";
+/// As Waypost writes it, and as AWS's own programs call it.
+const ACCESS_KEY_ID: [&str; 2] = ["accessKeyId", "AWS_ACCESS_KEY_ID"];
+const SECRET_ACCESS_KEY: [&str; 2] = ["secretAccessKey", "AWS_SECRET_ACCESS_KEY"];
+const SESSION_TOKEN: [&str; 2] = ["sessionToken", "AWS_SESSION_TOKEN"];
+/// As Google calls the file, and as the Helm value is called.
+const KEY_JSON: [&str; 2] = ["key.json", "keyJson"];
 const TOKEN: &str = "token";

@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::DynamicObject,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Kubernetes, lock,
@@ -16,7 +16,7 @@ use super::{
     what,
 };
 use crate::{
-    registry::{Condition, Credential, Login, RegistrySpec, id_problem, spec::SecretSource},
+    registry::{Condition, ConditionKind, Credential, RegistrySpec, id_problem, spec::SecretSource},
     store::{Change, DeclaredBy, Draft, StoreError, Stored, Version},
 };
 
@@ -108,10 +108,7 @@ impl Kubernetes {
                 is_certain: true,
             };
             if attempts == ATTEMPTS {
-                break Err(certain(StoreError::Unavailable(format!(
-                    "{} is changed all the time by somebody else",
-                    what(id)
-                ))));
+                break Err(certain(changed_all_the_time(id)));
             }
             match self.changeable(id, expected).await {
                 // The Secrets that were written belong to the one that was there before.
@@ -174,16 +171,29 @@ impl Kubernetes {
                 Err(failed) => return Err(failed.error),
             }
         }
-        Err(StoreError::Unavailable(format!(
-            "{} is changed all the time by somebody else",
-            what(id)
-        )))
+        Err(changed_all_the_time(id))
     }
 
-    pub(super) async fn keep_conditions(&self, id: &str, mut conditions: Vec<Condition>) -> Result<(), StoreError> {
-        conditions.sort_by_key(|condition| condition.kind);
-        let not_found = || StoreError::NotFound(id.to_owned());
-        let object = Object::read(&self.object(id).await?.ok_or_else(not_found)?);
+    pub(super) async fn keep_conditions(&self, id: &str, found: Vec<Condition>) -> Result<(), StoreError> {
+        // Whoever tells of another kind does so at any time: they are written as they were read, or read again.
+        for _ in 0..ATTEMPTS {
+            match self.try_conditions(id, found.clone()).await {
+                Err(failed) if failed.code == Some(409) => {}
+                done => return done.map_err(|failed| failed.error),
+            }
+        }
+        Err(changed_all_the_time(id))
+    }
+
+    async fn try_conditions(&self, id: &str, found: Vec<Condition>) -> Result<(), Failed> {
+        let not_found = || Failed::from(StoreError::NotFound(id.to_owned()));
+        let raw = self.object(id).await?.ok_or_else(not_found)?;
+        let object = Object::read(&raw);
+        let mut conditions = object.conditions.clone();
+        Condition::merge(&mut conditions, found);
+        if object.spec.as_ref().is_ok_and(|spec| !spec.location.issues()) {
+            conditions.retain(|condition| condition.kind != ConditionKind::TokenIssued);
+        }
         // Whoever reports has looked at what is known, which may be older than what is there.
         let looked_at = lock(&self.known)
             .object(id)
@@ -194,8 +204,17 @@ impl Kubernetes {
             return Ok(());
         }
         let status = object::status(&conditions, generation).map_err(unwritable)?;
-        // With its uid, so that what was found out about one is not said of the next.
-        let patch = Patch::Merge(json!({"metadata": {"uid": object.uid}, "status": status}));
+        self.patch_status(
+            id,
+            json!({"uid": object.uid, "resourceVersion": raw.metadata.resource_version}),
+            status,
+        )
+        .await
+    }
+
+    /// Changes what a status says of something, of the object that `meta` says: what was found out about one is not said of the next.
+    pub(super) async fn patch_status(&self, id: &str, meta: Value, status: Value) -> Result<(), Failed> {
+        let patch = Patch::Merge(json!({"metadata": meta, "status": status}));
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
@@ -207,8 +226,8 @@ impl Kubernetes {
                 self.change(|known| known.put(Object::read(&object)));
                 Ok(())
             }
-            Err(failed) if matches!(failed.code, Some(404 | 409)) => Err(not_found()),
-            Err(failed) => Err(failed.error),
+            Err(failed) if failed.code == Some(404) => Err(StoreError::NotFound(id.to_owned()).into()),
+            Err(failed) => Err(failed),
         }
     }
 
@@ -249,25 +268,36 @@ impl Kubernetes {
 
     /// Writes the Secrets for what a draft sets, if it is not what is there.
     async fn write(&self, id: &str, draft: &Draft, object: Option<&Object>) -> Result<References, StoreError> {
-        let logins = [
-            (Purpose::Pull, login(&draft.pull)?),
-            (Purpose::Push, login(&draft.push)?),
-            (Purpose::Notify, login(&draft.notify)?),
-        ];
-        let mut references = References {
-            pull: Reference::of(&draft.pull),
-            push: Reference::of(&draft.push),
-            notify: Reference::of(&draft.notify),
+        // What cannot be understood has no credential that could be kept.
+        let before = object.and_then(|object| object.spec.as_ref().ok());
+        let at = |change: &Change, named: &Option<SecretSource>| match (change, before) {
+            // Somebody says which Secret it is.
+            (Change::Keep, _) if named.is_some() => Ok(Change::Keep),
+            (change, before) => change.clone().at(&draft.spec, before.unwrap_or(&draft.spec)),
         };
-        for (purpose, login) in logins {
-            let Some(login) = login else { continue };
+        let changes = [
+            (Purpose::Pull, at(&draft.pull, &draft.spec.pull_credential)?),
+            (Purpose::Push, at(&draft.push, &draft.spec.push_credential)?),
+            (Purpose::Notify, draft.notify.clone()),
+        ];
+        for (_, change) in &changes {
+            writable(change)?;
+        }
+        let [pull, push, notify] = [&changes[0].1, &changes[1].1, &changes[2].1].map(Reference::of);
+        let mut references = References { pull, push, notify };
+        for (purpose, change) in &changes {
+            let purpose = *purpose;
+            let Change::Set(credential) = &change else { continue };
             let present = object.and_then(|object| object.secret(purpose));
             if let (Some(object), Some(name)) = (object, present)
-                && self.has_login(object, purpose, name, login).await
+                && self.has_credential(object, purpose, name, credential).await
             {
                 continue;
             }
-            match self.write_secret(id, purpose, login, object.map(Object::owner)).await {
+            match self
+                .write_secret(id, purpose, credential, object.map(Object::owner))
+                .await
+            {
                 Ok(name) => *references.of(purpose) = Reference::New(name),
                 Err(failed) => {
                     self.undo(id, &references, true).await;
@@ -352,17 +382,20 @@ impl References {
     }
 }
 
-/// What is to be written, where something is.
-fn login(change: &Change) -> Result<Option<&Login>, StoreError> {
+/// Whether it can be written.
+fn writable(change: &Change) -> Result<(), StoreError> {
     match change {
-        Change::Keep | Change::Clear => Ok(None),
-        Change::Set(Credential::Login(login)) => Ok(Some(login)),
+        Change::Keep | Change::Clear | Change::Set(Credential::Login(_) | Credential::Key(_)) => Ok(()),
         Change::Set(Credential::File { .. } | Credential::Environment { .. }) => Err(StoreError::Unsupported(
             "in a cluster a credential is a username and a password, which are kept in a Secret: files and variables are for \
              `waypost serve`"
                 .to_owned(),
         )),
     }
+}
+
+pub(super) fn changed_all_the_time(id: &str) -> StoreError {
+    StoreError::Unavailable(format!("{} is changed all the time by somebody else", what(id)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

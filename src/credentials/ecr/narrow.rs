@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use zeroize::Zeroizing;
 
 use super::{Ecr, PullRole, identity::Identity};
-use crate::credentials::IssueError;
+use crate::{credentials::IssueError, registry::amazon};
 
 /// Why a token to pull with can do all that the identity can.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Ecr {
 
     /// What pulling takes, in the registry of one account and region. A token is good for all that its identity may do.
     fn policy(&self, account: &str) -> String {
-        let partition = self.settings.partition().name;
+        let partition = amazon::partition(&self.settings.region).name;
         let region = &self.settings.region;
         serde_json::json!({
             "Version": "2012-10-17",

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use hyper::Uri;
 
-use crate::{credentials::IssueError, reference, registry::Password};
+use crate::{
+    credentials::IssueError,
+    reference,
+    registry::{
+        Password,
+        amazon::{is_account, is_region, is_role},
+    },
+};
 
 /// An ECR registry, and whose identity to ask with.
 #[derive(Clone, Debug, Default)]
@@ -62,14 +69,6 @@ pub struct RepositorySettings {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What differs between AWS's parts that know nothing of each other.
-pub(super) struct Partition {
-    /// As ARNs have it.
-    pub(super) name: &'static str,
-    /// What its hosts end in.
-    pub(super) suffix: &'static str,
-}
-
 impl EcrSettings {
     /// Whether it can be right.
     pub(super) fn check(&self) -> Result<(), IssueError> {
@@ -123,56 +122,9 @@ impl EcrSettings {
         }
         Ok(())
     }
-
-    pub(super) fn partition(&self) -> Partition {
-        let (name, suffix) = match self.region.split('-').next() {
-            Some("cn") => ("aws-cn", "amazonaws.com.cn"),
-            Some("us") if self.region.starts_with("us-gov-") => ("aws-us-gov", "amazonaws.com"),
-            Some("us") if self.region.starts_with("us-iso-") => ("aws-iso", "c2s.ic.gov"),
-            Some("us") if self.region.starts_with("us-isob-") => ("aws-iso-b", "sc2s.sgov.gov"),
-            _ => ("aws", "amazonaws.com"),
-        };
-        Partition { name, suffix }
-    }
-}
-
-/// An account's id, which is its registry's.
-pub(super) fn is_account(id: &str) -> bool {
-    id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_word(text: &Password) -> bool {
     let text = text.expose();
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-fn is_region(region: &str) -> bool {
-    let parts: Vec<_> = region.split('-').collect();
-    let Some((number, words)) = parts.split_last() else {
-        return false;
-    };
-    region.len() <= 32
-        && words.len() >= 2
-        && words
-            .iter()
-            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
-        && !number.is_empty()
-        && number.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_role(arn: &str) -> bool {
-    let mut parts = arn.splitn(6, ':');
-    let mut next = || parts.next().unwrap_or_default();
-    next() == "arn"
-        && next().starts_with("aws")
-        && next() == "iam"
-        && next().is_empty()
-        && is_account(next())
-        && next().strip_prefix("role/").is_some_and(|name| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"/_+=,.@-".contains(&b))
-        })
-        && arn.len() <= 2048
 }

@@ -132,7 +132,7 @@ impl Api {
         let mut images = vec![written.clone()];
         for stored in self.store.list().await?.iter() {
             // One that nothing can be made of is of no name.
-            let Ok(registry) = Registry::parse(&stored.id, &stored.spec) else {
+            let Ok(registry) = stored.registry() else {
                 continue;
             };
             images.extend(written.source_in(&registry).filter(|image| !images.contains(image)));

@@ -342,6 +342,8 @@ fn username(credential: &Credential) -> &str {
     match credential {
         Credential::Login(login) => &login.username,
         Credential::File { username, .. } | Credential::Environment { username, .. } => username,
+        // It has none.
+        Credential::Key(_) => "",
     }
 }
 

@@ -267,6 +267,13 @@ impl RegistryRequest {
             plain_http: self.plain_http.unwrap_or_default(),
             ca_bundle: self.ca_bundle.clone(),
             token_hosts: self.token_hosts.clone().unwrap_or_default(),
+            region: None,
+            registry_id: None,
+            hostname: None,
+            pull_role_arn: None,
+            pull_role_external_id: None,
+            pull_service_account: None,
+            repositories: None,
             names: self.names.as_ref().map(|names| NamesSpec {
                 to: names.to.clone(),
                 from: names.from.clone(),
@@ -310,7 +317,7 @@ impl NamespacesRequest {
 impl RegistryAnswer {
     pub(super) fn of(stored: &Stored) -> Self {
         let spec = &stored.spec;
-        let (registry, problems) = match Registry::parse(&stored.id, spec) {
+        let (registry, problems) = match stored.registry() {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(problems) => (None, problems.iter().map(field_error).collect()),
         };
@@ -466,6 +473,7 @@ fn long_lived(stored: &Stored) -> bool {
         Some(Status::False) => false,
         Some(Status::Unknown) | None => match stored.spec.location {
             Location::OffCluster => stored.pull.is_some(),
+            Location::Ecr | Location::Gcr => false,
         },
     }
 }

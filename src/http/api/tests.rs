@@ -14,8 +14,8 @@ use super::*;
 use crate::{
     authorization::Tokens,
     pushes::{Event, Index, PushId, Record},
-    registry::{Condition, ConditionKind, Credential, Credentials, Password, Status},
-    store::{DeclaredBy, Draft, Embedded, PushPage, PushQuery, Pushes, Registries, StoreError, Stored},
+    registry::{Condition, ConditionKind, Credential, Credentials, Keys, Password, Status},
+    store::{DeclaredBy, Draft, Embedded, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token},
 };
 
 mod documented;
@@ -274,6 +274,18 @@ impl Store for Faulty {
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
         self.or(self.store.notification_token(id))
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        self.store.keys(id)
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.store.issued(id, token)
+    }
+
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()> {
+        self.store.tell(id, news)
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

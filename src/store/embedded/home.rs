@@ -260,7 +260,7 @@ fn begin(database: &Database) -> Result<WriteTransaction, Failure> {
     Ok(transaction)
 }
 
-/// Brings a store of the first schema up to this one: there were no push records then.
+/// Brings a store of an older schema up to this one: in the first there were no push records, in the second no tokens that are issued.
 fn migrate(database: &Database) -> Result<(), Failure> {
     let transaction = begin(database)?;
     transaction.open_table(META)?.insert(SCHEMA, THIS_SCHEMA)?;

@@ -9,10 +9,14 @@ use super::{
     pushes::{indexed, rows},
     record,
     tables::{
-        CREDENTIALS, FIRST_SCHEMA, ID, META, NOTIFY, PULL, PUSH, PUSHES, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA,
+        CREDENTIALS, FIRST_SCHEMA, ID, ISSUED, META, NOTIFY, PULL, PUSH, PUSHES, REGISTRIES, SCHEMA, SEQUENCE,
+        THIS_SCHEMA,
     },
 };
-use crate::pushes::Index;
+use crate::{
+    pushes::Index,
+    registry::{Credential, Location},
+};
 
 /// What there is.
 pub(super) enum Loaded {
@@ -48,7 +52,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
     match meta.get(SCHEMA)?.map(|schema| schema.value()) {
         None => return Ok(Loaded::Foreign),
         Some(THIS_SCHEMA) => {}
-        Some(FIRST_SCHEMA) => return Ok(Loaded::Older),
+        Some(FIRST_SCHEMA..THIS_SCHEMA) => return Ok(Loaded::Older),
         Some(schema) => return Ok(Loaded::Newer(schema)),
     }
     let sequence = meta.get(SEQUENCE)?.ok_or_else(|| damaged("it has lost count"))?.value();
@@ -86,6 +90,10 @@ fn entries(transaction: &ReadTransaction) -> Result<Entries, Failure> {
             PULL => entry.credentials.pull = Some(credential),
             PUSH => entry.credentials.push = Some(credential),
             NOTIFY => entry.token = Some(credential),
+            ISSUED => match credential {
+                Credential::Login(login) => entry.issued = Some(login),
+                _ => return Err(damaged("it has a token that is none")),
+            },
             _ => return Err(damaged("it has a credential of an unknown kind")),
         }
     }
@@ -94,9 +102,15 @@ fn entries(transaction: &ReadTransaction) -> Result<Entries, Failure> {
             stored,
             credentials,
             token,
+            issued,
         } = entry;
-        let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
-        if said != [&credentials.pull, &credentials.push, token].map(Option::is_some) {
+        let (pull, issuance) = match stored.spec.location {
+            Location::OffCluster => (&stored.pull, false),
+            Location::Ecr | Location::Gcr => (&stored.key, stored.pull.is_some()),
+        };
+        let said = [pull, &stored.push, &stored.notify].map(Option::is_some);
+        let there = [&credentials.pull, &credentials.push, token].map(Option::is_some);
+        if said != there || [stored.issuance.is_some(), issued.is_some()] != [issuance; 2] {
             return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
         }
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    registry::{Condition, Credential, Login, Password, RegistrySpec},
-    store::{DeclaredBy, Edition, StoreError, Stored, Version},
+    registry::{Condition, Credential, Key, Login, Password, RegistrySpec},
+    store::{DeclaredBy, Edition, Issuance, StoreError, Stored, Version},
 };
 
 /// A registry without its credentials.
@@ -23,6 +23,11 @@ struct Record {
     push: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notify: Option<String>,
+    /// Since schema 3, as what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuance: Option<Issuance>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<Condition>,
     created_at: Timestamp,
@@ -38,6 +43,8 @@ pub(super) fn written(stored: &Stored) -> Result<Vec<u8>, StoreError> {
         pull: edition(&stored.pull),
         push: edition(&stored.push),
         notify: edition(&stored.notify),
+        key: edition(&stored.key),
+        issuance: stored.issuance.clone(),
         conditions: stored.conditions.clone(),
         created_at: stored.created_at,
         updated_at: stored.updated_at,
@@ -59,6 +66,8 @@ pub(super) fn read(id: &str, json: &[u8]) -> Result<Stored, String> {
         pull: record.pull.map(Edition),
         push: record.push.map(Edition),
         notify: record.notify.map(Edition),
+        key: record.key.map(Edition),
+        issuance: record.issuance,
         version: Version(record.version),
         declared_by: DeclaredBy::Anybody,
         conditions: record.conditions,
@@ -70,18 +79,56 @@ pub(super) fn read(id: &str, json: &[u8]) -> Result<Stored, String> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Written<'c> {
-    Login { username: &'c str, password: &'c str },
-    File { username: &'c str, path: &'c str },
-    Environment { username: &'c str, variable: &'c str },
+    Login {
+        username: &'c str,
+        password: &'c str,
+    },
+    File {
+        username: &'c str,
+        path: &'c str,
+    },
+    Environment {
+        username: &'c str,
+        variable: &'c str,
+    },
+    #[serde(rename_all = "camelCase")]
+    Aws {
+        id: &'c str,
+        secret: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_token: Option<&'c str>,
+    },
+    Google {
+        key: &'c str,
+    },
 }
 
 /// Not tagged inside: serde would keep a copy of the password that nobody wipes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Read {
-    Login { username: String, password: Password },
-    File { username: String, path: PathBuf },
-    Environment { username: String, variable: String },
+    Login {
+        username: String,
+        password: Password,
+    },
+    File {
+        username: String,
+        path: PathBuf,
+    },
+    Environment {
+        username: String,
+        variable: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    Aws {
+        id: Password,
+        secret: Password,
+        #[serde(default)]
+        session_token: Option<Password>,
+    },
+    Google {
+        key: Password,
+    },
 }
 
 /// What is kept of a credential, wiped when it goes.
@@ -101,9 +148,25 @@ pub(super) fn written_credential(credential: &Credential) -> Result<Zeroizing<Ve
             Written::Environment { username, variable },
             username.len() + variable.len(),
         ),
+        Credential::Key(Key::Aws {
+            id,
+            secret,
+            session_token,
+        }) => {
+            let (id, secret) = (id.expose(), secret.expose());
+            let session_token = session_token.as_ref().map(Password::expose);
+            let length = id.len() + secret.len() + session_token.unwrap_or_default().len();
+            let written = Written::Aws {
+                id,
+                secret,
+                session_token,
+            };
+            (written, length)
+        }
+        Credential::Key(Key::Google(key)) => (Written::Google { key: key.expose() }, key.expose().len()),
     };
     // A byte is escaped to six at most. A buffer that grew would leave what it was behind.
-    let mut json = Zeroizing::new(Vec::with_capacity(length * 6 + 64));
+    let mut json = Zeroizing::new(Vec::with_capacity(length * 6 + 128));
     serde_json::to_writer(&mut *json, &written)
         .map_err(|error| StoreError::Unsupported(format!("it cannot be kept: {error}")))?;
     Ok(json)
@@ -123,5 +186,15 @@ pub(super) fn read_credential(id: &str, json: &[u8]) -> Result<Credential, Strin
         Read::Login { username, password } => Credential::Login(Login { username, password }),
         Read::File { username, path } => Credential::File { username, path },
         Read::Environment { username, variable } => Credential::Environment { username, variable },
+        Read::Aws {
+            id,
+            secret,
+            session_token,
+        } => Credential::Key(Key::Aws {
+            id,
+            secret,
+            session_token,
+        }),
+        Read::Google { key } => Credential::Key(Key::Google(key)),
     })
 }

@@ -27,8 +27,10 @@ pub(super) const PULL: &str = "pull";
 pub(super) const PUSH: &str = "push";
 /// In the table of credentials.
 pub(super) const NOTIFY: &str = "notify";
+/// In the table of credentials: a token that was issued. Since schema 3.
+pub(super) const ISSUED: &str = "issued";
 
 /// What this Waypost writes.
-pub(super) const THIS_SCHEMA: u64 = 2;
-/// What it brings up to that.
+pub(super) const THIS_SCHEMA: u64 = 3;
+/// What it brings up to that, and all that came after it.
 pub(super) const FIRST_SCHEMA: u64 = 1;

@@ -16,9 +16,11 @@ use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
 use waypost::pushes::{Event as Happened, Index, PushId, Record};
-use waypost::registry::{Condition, ConditionKind, Credential, Credentials, Login, Password, RegistrySpec, Status};
+use waypost::registry::{
+    Condition, ConditionKind, Credential, Credentials, Keys, Login, Password, RegistrySpec, Status,
+};
 use waypost::store::{
-    Change, DeclaredBy, Draft, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Version,
+    Change, DeclaredBy, Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version,
 };
 
 use super::controller::Release;
@@ -287,6 +289,18 @@ impl Store for Followed {
 
     fn notification_token<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Option<Credential>, StoreError>> {
         self.store.notification_token(id)
+    }
+
+    fn keys<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Keys, StoreError>> {
+        self.store.keys(id)
+    }
+
+    fn issued<'s>(&'s self, id: &'s str, token: Token) -> BoxFuture<'s, Result<(), StoreError>> {
+        self.store.issued(id, token)
+    }
+
+    fn tell<'s>(&'s self, id: &'s str, news: News) -> BoxFuture<'s, ()> {
+        self.store.tell(id, news)
     }
 
     fn report<'s>(&'s self, id: &'s str, conditions: Vec<Condition>) -> BoxFuture<'s, Result<(), StoreError>> {

@@ -365,6 +365,8 @@ fn what_others_wrote_wrong_is_said_and_not_shown() {
         pull: None,
         push: None,
         notify: None,
+        key: None,
+        issuance: None,
         version: Version("1".to_owned()),
         declared_by: DeclaredBy::Anybody,
         conditions: Vec::new(),

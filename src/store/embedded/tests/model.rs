@@ -198,6 +198,8 @@ impl Model {
                     pull: None,
                     push: None,
                     notify: None,
+                    key: None,
+                    issuance: None,
                     version: Version(String::new()),
                     declared_by: DeclaredBy::Anybody,
                     conditions: vec![],
