@@ -215,7 +215,7 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
             "give it, and it is known at once",
         );
     }
-    let url = spec.url.clone().or_else(|| spec.hostname.clone());
+    let url = said_url(spec);
     let (true, Some(region)) = (problems.len() == before, region) else {
         return (None, url);
     };
@@ -263,7 +263,7 @@ fn google(spec: &RegistrySpec, problems: &mut Vec<Problem>) -> (GoogleIssuer, Op
             .hint("it is an e-mail address: NAME@PROJECT.iam.gserviceaccount.com"),
         );
     }
-    let url = spec.url.clone().or_else(|| spec.hostname.clone());
+    let url = said_url(spec);
     let issuer = GoogleIssuer {
         pull_service_account: spec.pull_service_account.as_deref().map(Into::into),
     };
@@ -274,6 +274,14 @@ fn google(spec: &RegistrySpec, problems: &mut Vec<Problem>) -> (GoogleIssuer, Op
 /// place.
 fn host_of(url: &str) -> Option<String> {
     Address::parse(Some(url)).ok().map(|(address, _)| address.host.into())
+}
+
+/// The URL that is said, be it by a hostname. What is wrong with that is said where it is read.
+fn said_url(spec: &RegistrySpec) -> Option<String> {
+    let usable = |hostname: &&String| hostname_problem(hostname, None).is_none();
+    spec.url
+        .clone()
+        .or_else(|| spec.hostname.as_ref().filter(usable).cloned())
 }
 
 fn hostname_problem(hostname: &str, url_host: Option<&str>) -> Option<String> {
