@@ -30,7 +30,7 @@ pub(super) fn registries() -> Value {
         plural: "registries",
         description: "A registry that images are pulled from and pushed to. Its name is what rules, pushes and commands call it.",
         spec,
-        status: json!({}),
+        status: json!({"token": token()}),
         columns: json!([
             {"name": "URL", "type": "string", "jsonPath": ".spec.url",
                 "description": "What references to its images begin with; nothing is Docker Hub."},
@@ -57,6 +57,25 @@ pub(super) fn registries() -> Value {
         checks: NAME_CHECKS,
     }
     .object()
+}
+
+/// What is known of a token, but for the token.
+fn token() -> Value {
+    let time = |description: &str| json!({"type": "string", "format": "date-time", "description": description});
+    let text = |description: &str| json!({"type": "string", "description": description});
+    json!({
+        "type": "object",
+        "description": "Where tokens are issued: the one to pull with that was issued last. It is in the Secret of Waypost's namespace that \
+                        is called as this, with `-token` behind it.",
+        "required": ["issuedAt", "expiresAt", "place", "origin"],
+        "properties": {
+            "issuedAt": time("When it was issued."),
+            "expiresAt": time("From then on it is refused."),
+            "account": text("Whose registry it is for, where ECR was asked for that."),
+            "place": text("Says which registry it is for. A token for another is as good as none."),
+            "origin": text("Says by what it was asked for. One that was asked for otherwise is renewed at once."),
+        },
+    })
 }
 
 /// So much at most of each, or the API server would not take checks on them.
