@@ -705,8 +705,11 @@ fn the_rights_that_are_listed_are_enough_to_keep_tokens_and_to_tell_of_them() {
         let told = events["items"].as_array().unwrap().iter();
         assert_eq!(told.filter(|event| event["regarding"]["uid"] == uid).count(), 1);
         // Nobody issues its tokens any more, and the last one goes.
+        let token = case.path("secrets/google-token");
+        case.admin.get(&token).unwrap();
         writer.replace("google", draft("r.io", Change::Keep)).unwrap();
-        assert_eq!(writer.tidy(Duration::ZERO), 1);
+        writer.tidy(Duration::ZERO);
+        assert_eq!(case.admin.get(&token).unwrap_err().code, 404);
     });
 }
 
