@@ -435,6 +435,40 @@ fn notes_say_how_to_see_a_token_and_whose_it_is() {
     assert!(!notes("everything", "waypost").contains("tokens"));
 }
 
+/// What people copy out of it: values that Helm takes, objects that the program takes.
+#[test]
+fn the_examples_of_the_documentation_work() {
+    let (mut charts, mut objects) = (0, 0);
+    for document in [
+        include_str!("../../../docs/ecr.md"),
+        include_str!("../../../docs/gcr.md"),
+        include_str!("../../../charts/waypost/README.md"),
+    ] {
+        let fences = ["```yaml\n", "kubectl apply --filename - <<'END'\n"];
+        let examples = fences.iter().flat_map(|fence| document.split(fence).skip(1));
+        for example in examples.map(|rest| rest.split("```").next().unwrap().trim_end_matches("END\n")) {
+            let found = yaml("example", example);
+            if found[0].get("apiVersion").is_none() {
+                let rendered = with_text(example).exits(0);
+                for id in found[0]["registries"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|all| all.keys())
+                {
+                    assert_eq!(Registry::check(id, &spec(rendered.out(), id)), Ok(()), "{example}");
+                    charts += 1;
+                }
+            }
+            for object in found.iter().filter(|object| object["kind"] == "Registry") {
+                let spec: RegistrySpec = serde_json::from_value(object["spec"].clone()).unwrap();
+                assert_eq!(Registry::check("images", &spec), Ok(()), "{example}");
+                objects += 1;
+            }
+        }
+    }
+    assert_eq!((charts, objects), (7, 2));
+}
+
 /// One with more said of it.
 fn registry(registry: &Value, more: Value) -> Value {
     let mut registry = registry.clone();
