@@ -253,6 +253,11 @@ fn key(json: &str) -> Change {
     Change::Set(Credential::Key(Key::Google(Password::new(json.to_owned()))))
 }
 
+/// What was kept a moment ago is counted.
+async fn counted() {
+    sleep(Duration::from_millis(10)).await;
+}
+
 use Status::{False, True, Unknown};
 
 #[tokio::test(start_paused = true)]
@@ -268,6 +273,7 @@ async fn a_token_is_issued_and_renewed_at_half_its_life() {
     assert_eq!(renewing.metric(expiry), Some(issuance.expires_at.as_second()));
 
     renewing.token("corp", 4).await;
+    counted().await;
     let asked = renewing.world.asked();
     assert_eq!(asked.len(), 4);
     for pair in asked.windows(2) {
@@ -287,7 +293,9 @@ async fn a_failure_keeps_the_token_and_is_tried_again_until_it_is_none() {
     // A moment of trouble is nobody's news.
     renewing.world.next.lock().unwrap().extend([away(), away()]);
     renewing.token("corp", 2).await;
+    counted().await;
     assert_eq!(renewing.count("corp", "unavailable"), Some(2));
+    assert_eq!(renewing.count("corp", "renewed"), Some(2));
     renewing.says("corp", True, "Issued").await;
 
     renewing.world.down(Some(away()));
@@ -437,6 +445,7 @@ async fn a_process_that_begins_goes_on_with_the_token_that_there_is() {
     assert_eq!(next.world.asked().len(), 1);
     assert!(!registries.has_changed().unwrap(), "it says what was said");
     next.token("corp", 2).await;
+    counted().await;
     assert_eq!(next.count("corp", "renewed"), Some(1));
     drop(next);
 
@@ -544,7 +553,6 @@ async fn a_registry_that_goes_or_issues_no_more_leaves_nothing_and_others_go_on(
         (None, None)
     );
     assert!(expiry("stays").is_some());
-    assert_eq!(told(&renewing.stored("changed").unwrap()), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -593,9 +601,11 @@ async fn a_store_that_fails_is_given_the_same_token_again() {
     home.is_full.store(true, Ordering::Relaxed);
     renewing.says("corp", True, "RenewalFailing").await;
     renewing.says("corp", False, "NotKept").await;
+    sleep(Duration::from_secs(2_000)).await;
+    let asked = renewing.world.asked().len();
+    assert!((3..=4).contains(&asked), "{asked}");
     home.is_full.store(false, Ordering::Relaxed);
     renewing.says("corp", True, "Issued").await;
-    assert!(renewing.world.asked().len() > 2);
     let not_kept = renewing.count("corp", "not_kept").unwrap();
     assert_eq!(not_kept, i64::try_from(home.given.load(Ordering::Relaxed)).unwrap() - 2);
 }
