@@ -2,7 +2,7 @@
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := reference policy review
-WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
+WORKSPACES := Cargo.toml tests/issuers/Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-matrix lint bench soak scale-pushes fuzz image cluster-up cluster-down
@@ -21,7 +21,7 @@ test-matrix: ## Tests against the API server of the oldest supported Kubernetes 
 
 lint: ## Format, clippy, documentation, and that the core compiles alone
 	for manifest in $(WORKSPACES); do cargo fmt --check --manifest-path "$$manifest" || exit 1; done
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo check --locked --lib --no-default-features
 	cargo check --locked --lib --no-default-features --features server
