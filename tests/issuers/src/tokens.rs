@@ -15,6 +15,7 @@ pub struct Tokens(Arc<Mutex<HashMap<String, Token>>>);
 struct Token {
     username: &'static str,
     rights: Rights,
+    issued: Instant,
     ends: Instant,
 }
 
@@ -42,8 +43,13 @@ impl Tokens {
     /// A new one.
     pub(crate) fn issue(&self, username: &'static str, prefix: &str, rights: Rights, lasts: Duration) -> String {
         let password = format!("{prefix}{}", random());
-        let ends = Instant::now() + lasts;
-        let token = Token { username, rights, ends };
+        let issued = Instant::now();
+        let token = Token {
+            username,
+            rights,
+            issued,
+            ends: issued + lasts,
+        };
         self.book().insert(password.clone(), token);
         password
     }
@@ -59,10 +65,12 @@ impl Tokens {
         }
     }
 
-    /// How many were issued so far.
+    /// When each was issued so far, in this order.
     #[must_use]
-    pub fn issued(&self) -> usize {
-        self.book().len()
+    pub fn issued(&self) -> Vec<Instant> {
+        let mut issued: Vec<_> = self.book().values().map(|token| token.issued).collect();
+        issued.sort();
+        issued
     }
 
     fn book(&self) -> MutexGuard<'_, HashMap<String, Token>> {
