@@ -245,3 +245,6 @@ const LONGEST: i64 = 3_600;
 
 /// Seconds by which a clock may be ahead.
 const SKEW: i64 = 300;
+
+#[cfg(test)]
+mod tests;

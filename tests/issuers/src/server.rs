@@ -295,3 +295,6 @@ pub(crate) fn form(body: &[u8]) -> std::collections::BTreeMap<String, String> {
 }
 
 const BACKLOG: u32 = 1024;
+
+#[cfg(test)]
+mod tests;
