@@ -241,7 +241,7 @@ pub fn id_of(name: &str) -> Option<String> {
 const MOST_ID_BYTES: usize = 63;
 
 /// Of nobody: stands for whichever it will be.
-const ANY_ACCOUNT: &str = "000000000000";
+pub(crate) const ANY_ACCOUNT: &str = "000000000000";
 
 #[cfg(test)]
 mod tests;

@@ -7,18 +7,27 @@ pub struct Partition {
     pub name: &'static str,
     /// What its hosts end in.
     pub suffix: &'static str,
+    /// What those of its hosts end in that are reached by IPv6 as well, where there are any.
+    dual_stack: Option<&'static str>,
 }
 
 /// The part of AWS that a region is of.
 pub fn partition(region: &str) -> Partition {
-    let (name, suffix) = match region.split('-').next() {
-        Some("cn") => ("aws-cn", "amazonaws.com.cn"),
-        Some("us") if region.starts_with("us-gov-") => ("aws-us-gov", COMMERCIAL),
-        Some("us") if region.starts_with("us-iso-") => ("aws-iso", "c2s.ic.gov"),
-        Some("us") if region.starts_with("us-isob-") => ("aws-iso-b", "sc2s.sgov.gov"),
-        _ => ("aws", COMMERCIAL),
+    let (name, suffix, dual_stack) = match region {
+        _ if region.starts_with("cn-") => ("aws-cn", "amazonaws.com.cn", Some("on.amazonwebservices.com.cn")),
+        _ if region.starts_with("us-gov-") => ("aws-us-gov", COMMERCIAL, Some(DUAL_STACK)),
+        _ if region.starts_with("us-iso-") => ("aws-iso", "c2s.ic.gov", None),
+        _ if region.starts_with("us-isob-") => ("aws-iso-b", "sc2s.sgov.gov", None),
+        _ if region.starts_with("eu-isoe-") => ("aws-iso-e", "cloud.adc-e.uk", None),
+        _ if region.starts_with("us-isof-") => ("aws-iso-f", "csp.hci.ic.gov", None),
+        _ if region.starts_with("eusc-") => ("aws-eusc", "amazonaws.eu", None),
+        _ => ("aws", COMMERCIAL, Some(DUAL_STACK)),
     };
-    Partition { name, suffix }
+    Partition {
+        name,
+        suffix,
+        dual_stack,
+    }
 }
 
 /// The host of an account's registry in a region.
@@ -26,11 +35,31 @@ pub fn host(account: &str, region: &str) -> String {
     format!("{account}.dkr.ecr.{region}.{}", partition(region).suffix)
 }
 
-/// The account and the region whose registry a host is, if it is one of ECR's: in lower case, without a port.
+/// The account and the region whose registry a host is, if it is one of ECR's: in lower case, without a port. ECR has one that is reached
+/// by IPv6 as well, and for some regions those with FIPS 140 in them.
 pub fn of_host(host: &str) -> Option<(&str, &str)> {
-    let (account, rest) = host.split_once(".dkr.ecr.")?;
+    let (account, rest) = host.split_once('.')?;
+    let (dual_stack, rest) = [
+        ("dkr.ecr.", false),
+        ("dkr.ecr-fips.", false),
+        ("dkr-ecr.", true),
+        ("dkr-ecr-fips.", true),
+    ]
+    .into_iter()
+    .find_map(|(form, dual_stack)| Some((dual_stack, rest.strip_prefix(form)?)))?;
     let (region, suffix) = rest.split_once('.')?;
-    (is_account(account) && is_region(region) && suffix == partition(region).suffix).then_some((account, region))
+    let partition = partition(region);
+    let expected = if dual_stack {
+        partition.dual_stack
+    } else {
+        Some(partition.suffix)
+    };
+    (is_account(account) && is_region(region) && expected == Some(suffix)).then_some((account, region))
+}
+
+/// The part of AWS that a role is of: see [`is_role`].
+pub fn partition_of(role: &str) -> Option<&str> {
+    role.split(':').nth(1)
 }
 
 /// Whether it is an account's id, which is its registry's.
@@ -80,6 +109,7 @@ pub fn is_external_id(id: &str) -> bool {
 }
 
 const COMMERCIAL: &str = "amazonaws.com";
+const DUAL_STACK: &str = "on.aws";
 
 #[cfg(test)]
 mod tests {
@@ -92,11 +122,25 @@ mod tests {
             ("123456789012", "cn-north-1"),
             ("000000000000", "us-gov-west-1"),
             ("000000000000", "us-iso-east-1"),
+            ("000000000000", "eusc-de-east-1"),
         ] {
             assert_eq!(of_host(&host(account, region)), Some((account, region)));
         }
         for host in [
+            "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+            "123456789012.dkr-ecr.us-gov-west-1.on.aws",
+            "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws",
+        ] {
+            assert_eq!(of_host(host), Some(("123456789012", "us-gov-west-1")), "{host}");
+        }
+        for host in [
             "123456789012.dkr.ecr.eu-central-1.amazonaws.com.cn",
+            "123456789012.dkr.ecr.eu-central-1.on.aws",
+            "123456789012.dkr-ecr.eu-central-1.amazonaws.com",
+            "123456789012.dkr-ecr.us-iso-east-1.on.aws",
+            "123456789012.dkr.s3.eu-central-1.amazonaws.com",
+            "123456789012.dkrs-ecr.eu-central-1.on.aws",
+            "123456789012.dkr",
             "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
             "12345678901.dkr.ecr.eu-central-1.amazonaws.com",
             "123456789012.dkr.ecr.eu-central-1.amazonaws.com.evil.com",

@@ -3,7 +3,7 @@
 use super::{
     json::Secret,
     problem::FieldError,
-    registry::{DockerConfig, RegistryRequest, Said},
+    registry::{JsonText, RegistryRequest, Said},
 };
 use crate::{
     registry::{Address, Credential, Login, Password, credential::token_problem},
@@ -29,7 +29,7 @@ pub(super) struct Family {
     prefix: &'static str,
     username: Said<String>,
     password: Said<Secret>,
-    docker_config: Said<DockerConfig>,
+    docker_config: Said<JsonText>,
     file: Said<String>,
     env: Said<String>,
 }
@@ -57,6 +57,30 @@ impl Family {
             file: std::mem::take(&mut request.registry_push_password_file),
             env: std::mem::take(&mut request.registry_push_password_env),
         }
+    }
+
+    /// The fields that have a value.
+    pub(super) fn given(&self) -> Vec<String> {
+        [
+            ("username", self.username.is_this()),
+            ("password", self.password.is_this()),
+            ("docker_config", self.docker_config.is_this()),
+            ("password_file", self.file.is_this()),
+            ("password_env", self.env.is_this()),
+        ]
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| format!("{}_{name}", self.prefix))
+        .collect()
+    }
+
+    /// Whether one of them is null.
+    pub(super) fn is_null(&self) -> bool {
+        self.username.is_null()
+            || self.password.is_null()
+            || self.docker_config.is_null()
+            || self.file.is_null()
+            || self.env.is_null()
     }
 
     /// What they ask for, for the registry at `address`, where that is known.
@@ -102,7 +126,7 @@ impl Family {
             );
             return Asked::Nothing;
         }
-        if let Said::This(DockerConfig(config)) = docker_config {
+        if let Said::This(JsonText(config)) = docker_config {
             let Some(address) = address else { return Asked::Nothing };
             return match Login::from_docker_config(config.as_bytes(), address) {
                 Ok(login) => checked(login, prefix, "docker_config", errors),

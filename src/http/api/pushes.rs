@@ -22,7 +22,7 @@ use crate::{
     authorization::{Access, Resource, Verb},
     pushes::{Image, PushId, Record, State},
     reference::Reference,
-    registry::{Registry, id_problem},
+    registry::id_problem,
     store::{PushPage, PushQuery, StoreError},
 };
 
@@ -97,7 +97,7 @@ impl Api {
         };
         self.guard.admit(headers, peer, Some(access), &mut known.user).await?;
         let stored = self.store.registry(&id).await?.ok_or_else(|| no_registry(&id))?;
-        let registry = Registry::parse(&id, &stored.spec).map_err(|_| {
+        let registry = stored.registry().map_err(|_| {
             let error = FieldError::new(
                 "registry_id",
                 format!("the registry `{id}` has mistakes, and is not used"),
