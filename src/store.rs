@@ -173,7 +173,7 @@ impl Change {
 }
 
 impl Issuance {
-    /// Says which registry a token is for.
+    /// Says which registry a token is for, and where it is sent: whoever may say another place does not get it.
     pub fn place(spec: &RegistrySpec) -> String {
         let RegistrySpec {
             location,
@@ -181,9 +181,13 @@ impl Issuance {
             region,
             registry_id,
             hostname,
+            endpoint,
+            plain_http,
+            token_hosts,
             ..
         } = spec;
-        digest(&json!([location, url, region, registry_id, hostname]))
+        let place = json!([location, url, region, registry_id, hostname]);
+        digest(&json!([place, endpoint, plain_http, token_hosts]))
     }
 
     /// Says by what a token is asked for. `key`: see [`Stored::key`].
