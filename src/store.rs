@@ -65,7 +65,8 @@ pub struct Issuance {
     /// From then on it is refused.
     pub expires_at: Timestamp,
     /// Whose registry it is for, where ECR has been asked for that: an account's twelve digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Written where there is none, too, or that of the token before would stay in a status that is patched.
+    #[serde(default)]
     pub account: Option<String>,
     /// Which registry it is for: what was said of that, as [`Issuance::place`] has it. A token that is for another is as good as none.
     pub place: String,
@@ -164,8 +165,9 @@ impl Change {
     pub(crate) fn at(self, spec: &RegistrySpec, before: &RegistrySpec) -> Result<Self, StoreError> {
         match &self {
             Self::Keep if spec.location != before.location => Ok(Self::Clear),
-            Self::Set(credential) if matches!(credential, Credential::Key(_)) != spec.location.issues() => Err(StoreError::Unsupported(
-                "a key is for registries whose tokens are issued by it, and a password for those whose tokens nobody issues".to_owned(),
+            Self::Set(credential) if !credential.is_for(spec.location) => Err(StoreError::Unsupported(
+                "an access key is for the location `ecr`, the key of a service account for `gcr`, and a password for `off-cluster`"
+                    .to_owned(),
             )),
             _ => Ok(self),
         }

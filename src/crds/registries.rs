@@ -34,7 +34,7 @@ pub(super) fn registries() -> Value {
         plural: "registries",
         description: "A registry that images are pulled from and pushed to. Its name is what rules, pushes and commands call it.",
         spec,
-        status: json!({ "token": token() }),
+        status: json!({"token": token()}),
         columns: json!([
             {"name": "URL", "type": "string", "jsonPath": ".spec.url",
                 "description": "What references to its images begin with, where that is said; nothing is Docker Hub, unless the location says otherwise."},
@@ -61,28 +61,38 @@ pub(super) fn registries() -> Value {
             {"name": "Pull-Can-Push", "type": "string", "priority": 1,
                 "jsonPath": condition("PullCredentialCanPush", "status"),
                 "description": "Whether the credential that reaches namespaces can push."},
+            {"name": "Token-Issued", "type": "string", "priority": 1, "jsonPath": condition("TokenIssued", "status"),
+                "description": "Whether Amazon or Google issues its tokens as they should; nothing where nobody issues any."},
+            {"name": "Token-Until", "type": "string", "priority": 1, "jsonPath": ".status.token.expiresAt",
+                "description": "When the token that namespaces have ends. The next one is there long before."},
             {"name": "Reachable-Message", "type": "string", "priority": 1, "jsonPath": condition("Reachable", "message"),
                 "description": "Why it answers or not."},
             {"name": "Authenticated-Message", "type": "string", "priority": 1,
                 "jsonPath": condition("Authenticated", "message"),
                 "description": "Why it takes the pull credential or not."},
+            {"name": "Token-Message", "type": "string", "priority": 1, "jsonPath": condition("TokenIssued", "message"),
+                "description": "Why a token was issued or not."},
         ]),
         checks: NAME_CHECKS,
     }
     .object()
 }
 
-/// What the store keeps of the token that was issued last: see [`Issuance`](crate::store::Issuance).
+/// What is known of a token, but for the token.
 fn token() -> Value {
+    let time = |description: &str| json!({"type": "string", "format": "date-time", "description": description});
+    let text = |description: &str| json!({"type": "string", "description": description});
     json!({
         "type": "object",
-        "description": "What is known of the token that was issued last, where tokens are issued.",
+        "description": "Where tokens are issued: the one to pull with that was issued last. It is in the Secret of Waypost's namespace that \
+                        is called as this, with `-token` behind it.",
+        "required": ["issuedAt", "expiresAt", "place", "origin"],
         "properties": {
-            "issuedAt": {"type": "string", "format": "date-time", "description": "When it was issued."},
-            "expiresAt": {"type": "string", "format": "date-time", "description": "From then on the registry refuses it."},
-            "account": {"type": "string", "description": "Whose registry it is for, where ECR was asked for that."},
-            "place": {"type": "string", "description": "Says which registry it is for: for another it is of no use."},
-            "origin": {"type": "string", "description": "Says by what it was issued: where that is another now, it is renewed."},
+            "issuedAt": time("When it was issued."),
+            "expiresAt": time("From then on it is refused."),
+            "account": text("Whose registry it is for, where ECR was asked for that."),
+            "place": text("Says which registry it is for. A token for another is as good as none."),
+            "origin": text("Says by what it was asked for. One that was asked for otherwise is renewed at once."),
         },
     })
 }

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Address;
+use super::{Address, Location};
 
 /// The credentials of one registry. The token that it notifies with is not among them: it is sent to nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,6 +140,15 @@ impl Credential {
             username: String::new(),
             password: token,
         })
+    }
+
+    /// Whether it is of use where credentials are come by so: a password is no key, nor is one cloud's key another's.
+    pub fn is_for(&self, location: Location) -> bool {
+        match self {
+            Self::Login(_) | Self::File { .. } | Self::Environment { .. } => location == Location::OffCluster,
+            Self::Key(Key::Aws { .. }) => location == Location::Ecr,
+            Self::Key(Key::Google(_)) => location == Location::Gcr,
+        }
     }
 
     /// Whether the password may become another one without anybody saying so to Waypost.

@@ -22,7 +22,7 @@ use super::{
     object::{MANAGED_BY, Object},
     registries, requests,
     requests::{Failed, all, ask},
-    what as registry,
+    tokens, what as registry,
     writing::MANAGER,
 };
 use crate::{
@@ -92,7 +92,9 @@ impl Kubernetes {
             let api = self.secret_api();
             let found = ask(&what(name), "get", api.get_metadata_opt(name)).await?;
             match found {
-                Some(found) if registry_of(&found.metadata) == Some(id) => self.delete_secret(&found.metadata).await,
+                Some(found) if registry_of(&found.metadata) == Some(id) => {
+                    self.delete_secret(&found.metadata, None).await
+                }
                 _ => Ok(()),
             }
         };
@@ -122,13 +124,13 @@ impl Kubernetes {
         credential_of(secret, purpose, spec).is_ok_and(|present| present == *credential)
     }
 
-    /// Deletes exactly this one.
-    pub(super) async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
+    /// Deletes exactly this one; with a `version` only for as long as it is so.
+    pub(super) async fn delete_secret(&self, meta: &ObjectMeta, version: Option<String>) -> Result<(), Failed> {
         let name = meta.name.as_deref().unwrap_or_default();
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: meta.uid.clone(),
-                resource_version: None,
+                resource_version: version,
             }),
             ..DeleteParams::default()
         };
@@ -205,7 +207,7 @@ impl Kubernetes {
                 unnamed.insert(uid.clone(), since.unwrap_or(now));
                 continue;
             }
-            self.delete_secret(meta).await?;
+            self.delete_secret(meta, None).await?;
             tracing::info!(registry = id, "{} was deleted, for no Registry names it", what(name));
             deleted += 1;
         }
@@ -383,7 +385,7 @@ fn credential_of(secret: Secret, purpose: Purpose, spec: &RegistrySpec) -> Resul
 
 /// The key that tokens are issued by.
 fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
-    let is_ours = registry_of(&secret.metadata).is_some();
+    let is_ours = is_ours(&secret.metadata);
     let mut data = secret.data.take().unwrap_or_default();
     let mut text = |keys: [&'static str; 2]| {
         let Some(key) = keys.into_iter().find(|key| data.contains_key(*key)) else {
@@ -462,7 +464,7 @@ pub(super) enum Unusable {
 
 pub(super) fn login_of(mut secret: Secret, purpose: Purpose, address: Option<&Address>) -> Result<Login, Unusable> {
     // A newline at its end is a file's that it was made of, in Secrets that people make.
-    let is_ours = registry_of(&secret.metadata).is_some();
+    let is_ours = is_ours(&secret.metadata);
     let is_token = purpose == Purpose::Notify;
     let is_docker_config = !is_token && secret.type_.as_deref() == Some(DOCKER_CONFIG);
     let mut data = secret.data.take().unwrap_or_default();
@@ -521,6 +523,11 @@ pub(super) fn registry_of(meta: &ObjectMeta) -> Option<&str> {
     let labels = meta.labels.as_ref()?;
     let is_ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == "waypost");
     labels.get(REGISTRY).filter(|_| is_ours).map(String::as_str)
+}
+
+/// Whether Waypost has written what is in it.
+fn is_ours(meta: &ObjectMeta) -> bool {
+    registry_of(meta).is_some() || tokens::issued_for(meta).is_some()
 }
 
 pub(super) fn what(name: &str) -> String {
