@@ -18,7 +18,7 @@ use crate::{
     credentials,
     oci::{Fault, Ping, Remote, SignIn},
     registry::{
-        Condition, ConditionKind, Login, Status,
+        Condition, ConditionKind, Login, Status, UNKNOWN_ACCOUNT,
         health::{Health, Seen},
     },
     store::{self, Edition, StoreError, Stored},
@@ -162,6 +162,10 @@ impl One {
         }
         let registry = stored.registry().map_err(|problems| {
             let first = problems.first();
+            let all_are = |code| problems.iter().all(|problem| problem.code == code);
+            if let Some(problem) = first.filter(|_| all_are(UNKNOWN_ACCOUNT)) {
+                return Finding::unknown("AccountUnknown", &*problem.message);
+            }
             let what = first.map(|problem| format!("{}: {}", problem.path, problem.message));
             Finding::unknown("InvalidSpec", what.unwrap_or_default())
         })?;
