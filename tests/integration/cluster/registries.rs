@@ -3,6 +3,7 @@
 mod objects;
 mod outdated;
 mod pushes;
+mod tokens;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -613,6 +614,28 @@ fn the_rights_that_are_listed_are_enough_for_the_controller_and_for_the_webhook(
         assert_ne!(written.pull, created.pull);
         assert_eq!(writer.password("cern"), Ok(Some("q".to_owned())));
         assert_eq!(secrets(case).len(), 1);
+        // Tokens that are issued, and what is told of them.
+        writer.create("ecr", tokens::draft()).unwrap();
+        for text in ["first", "second"] {
+            writer.issue("ecr", &tokens::token(text)).unwrap();
+            assert_eq!(writer.password("ecr"), Ok(Some(text.to_owned())));
+        }
+        let news = News {
+            warning: false,
+            reason: "TokenIssued",
+            note: "by the rights of the controller".to_owned(),
+        };
+        writer.runtime.block_on(writer.store.tell("ecr", news));
+        let events = case
+            .admin
+            .get("/apis/events.k8s.io/v1/namespaces/default/events")
+            .unwrap();
+        assert!(
+            events.to_string().contains("by the rights of the controller"),
+            "{events}"
+        );
+        writer.replace("ecr", draft("r.io", Change::Keep)).unwrap();
+        writer.delete("ecr").unwrap();
         // One that nobody names, and one that has no owner.
         let secret = name(&secrets(case)[0]);
         let unowned = json!({"metadata": {"ownerReferences": null}});

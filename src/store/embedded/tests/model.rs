@@ -467,7 +467,7 @@ pub(super) fn issued(spec: &RegistrySpec, text: &str) -> Token {
         issuance: Issuance {
             issued_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::MAX,
-            account: (text.len() % 2 == 0).then(|| "123456789012".to_owned()),
+            account: text.len().is_multiple_of(2).then(|| "123456789012".to_owned()),
             place: Issuance::place(spec),
             origin: Issuance::origin(spec, None),
         },

@@ -147,7 +147,7 @@ async fn a_token_goes_with_its_place_and_with_nothing_else(store: &impl Store) {
     store.issued("a", issue(&ecr(), "t")).await.unwrap();
     let mut spec = ecr();
     let nothing = |_: &mut RegistrySpec| {};
-    let changes: [(fn(&mut RegistrySpec), Change); 7] = [
+    let changes: [(Edit, Change); 7] = [
         (|spec| spec.display_name = Some("A".to_owned()), Change::Keep),
         (
             |spec| spec.pull_role_arn = Some("arn:aws:iam::123456789012:role/pull".to_owned()),
@@ -484,6 +484,9 @@ async fn a_token_that_is_given_up_leaves_no_half(store: &impl Store) {
         has_token(store, "a", "t").await;
     }
 }
+
+/// Writes something else into a spec.
+type Edit = fn(&mut RegistrySpec);
 
 /// That there is this token and no other credential.
 async fn has_token(store: &impl Store, id: &str, text: &str) {
