@@ -344,9 +344,8 @@ async fn what_is_said_is_written_when_it_is_news() {
     );
 
     // Another reason is believed when it is found twice.
-    let mut next = renewing.world.next.lock().unwrap();
-    next.extend([away(), IssueError::Rejected("the key was deleted".to_owned())]);
-    drop(next);
+    let deleted = IssueError::Rejected("the key was deleted".to_owned());
+    renewing.world.next.lock().unwrap().extend([away(), deleted]);
     sleep(Duration::from_secs(1_000)).await;
     assert!(!registries.has_changed().unwrap());
     renewing.world.down(Some(away()));
