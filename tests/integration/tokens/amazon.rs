@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::cluster::case::Case;
 use crate::support::eventually;
-use crate::support::issuers::{Guarded, is_said, pulls_with, rest, serve};
+use crate::support::issuers::{Guarded, is_said, pulls_with, pulls_with_now, rest, serve};
 use crate::support::leaks::Leaks;
 use crate::support::serving::Serving;
 
@@ -128,33 +128,52 @@ fn what_is_wrong_with_amazon_is_said_and_passes() {
         stage.amazon.down();
         let last = pulls_with(case, &host, |_| true);
         ends_and_stays(case, &stage.guarded, &last);
-        is_said(&stage.waypost, "amazon", "False", "");
+        is_said(&stage.waypost, "amazon", "False", "the connection was refused");
         stage.amazon.up();
         pulls_with(case, &host, |pulled| stage.guarded.is_good(pulled));
         is_said(&stage.waypost, "amazon", "True", "");
 
-        stage.amazon.fails(Fault::Status(503));
-        is_said(&stage.waypost, "amazon", "False", "");
-        let last = pulls_with(case, &host, |_| true);
-        stage.amazon.fails(Fault::Slow(Duration::from_millis(500)));
-        pulls_with(case, &host, |pulled| *pulled != last && stage.guarded.is_good(pulled));
-        is_said(&stage.waypost, "amazon", "True", "");
+        for (fault, said) in [
+            (Fault::Status(503), "failed with status 503"),
+            (Fault::Slow(Duration::from_secs(60)), "was not answered in time"),
+        ] {
+            stage.amazon.fails(fault);
+            is_said(&stage.waypost, "amazon", "False", said);
+            let last = pulls_with(case, &host, |_| true);
+            // Slow, and yet in time.
+            stage.amazon.fails(Fault::Slow(Duration::from_millis(500)));
+            pulls_with(case, &host, |pulled| *pulled != last && stage.guarded.is_good(pulled));
+            is_said(&stage.waypost, "amazon", "True", "");
+        }
         says_nothing_of(stage.waypost, "amazon", &stage.leaks);
     });
 }
 
 #[test]
-fn a_wrong_region_is_said_to_be_and_put_right_it_works() {
-    on_control_plane("amazon-region", |case| {
+fn a_wrong_region_and_a_wrong_secret_are_said_to_be_and_put_right_it_works() {
+    on_control_plane("amazon-wrong", |case| {
         let stage = Stage::set(case, Duration::from_secs(60));
+        let host = stage.guarded.host();
         let mut request = stage.request(case);
         request["region"] = "us-east-1".into();
         register(&stage.waypost, &stage.leaks, &request);
-        is_said(&stage.waypost, "amazon", "False", "region");
+        let region = "what answers is of another region; check the region and the endpoint";
+        is_said(&stage.waypost, "amazon", "False", region);
+        let replace = |request: &Value| {
+            let reply = rest(&stage.waypost, "PUT", "/v1/registries/amazon", request);
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            stage.leaks.absent("the answer", &reply.text());
+        };
         request["region"] = REGION.into();
-        let reply = rest(&stage.waypost, "PUT", "/v1/registries/amazon", &request);
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        pulls_with(case, &stage.guarded.host(), |pulled| stage.guarded.is_good(pulled));
+        request["secret_access_key"] = "another".into();
+        replace(&request);
+        let secret = "the secret access key is not the one of this access key id; give both anew";
+        is_said(&stage.waypost, "amazon", "False", secret);
+        assert_eq!(pulls_with_now(case, &case.namespace, &host), None);
+        request["secret_access_key"] = stage.key.secret.clone().into();
+        replace(&request);
+        pulls_with(case, &host, |pulled| stage.guarded.is_good(pulled));
+        is_said(&stage.waypost, "amazon", "True", "");
         says_nothing_of(stage.waypost, "amazon", &stage.leaks);
     });
 }
@@ -166,7 +185,12 @@ fn an_access_key_that_was_deleted_is_said_to_be() {
         let host = stage.guarded.host();
         pulls_with(case, &host, |pulled| stage.guarded.is_good(pulled));
         stage.amazon.delete_key(&stage.key);
-        is_said(&stage.waypost, "amazon", "False", "does not know the access key");
+        is_said(
+            &stage.waypost,
+            "amazon",
+            "False",
+            "does not know the access key, because it was deleted",
+        );
         let last = pulls_with(case, &host, |_| true);
         ends_and_stays(case, &stage.guarded, &last);
         says_nothing_of(stage.waypost, "amazon", &stage.leaks);
