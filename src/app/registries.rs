@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Current, if_any, probes::Down};
 use crate::{
     document::Problem,
-    registry::{ConditionKind, Status},
+    registry::{ConditionKind, Status, UNKNOWN_ACCOUNT},
     snapshot::{Registered, Registries},
     store::{self, Stored},
 };
@@ -74,8 +74,9 @@ fn snapshot(stored: &[Stored], down: Option<&BTreeSet<String>>, unusable: &mut H
                 Some(registry)
             }
             Err(problems) => {
-                if unusable.insert(stored.id.clone()) {
-                    let first = problems.first();
+                // Whose registry it is will be known with its first token, and is said elsewhere.
+                let first = problems.iter().find(|problem| problem.code != UNKNOWN_ACCOUNT);
+                if first.is_some() && unusable.insert(stored.id.clone()) {
                     let why = first.map(|problem| format!("{}: {}", problem.path, problem.message));
                     tracing::warn!(
                         registry = stored.id,

@@ -149,18 +149,28 @@ impl Renewals {
 
     fn patience(&self, failing: Failing, now: Moment) -> Duration {
         let passed = now.elapsed.saturating_sub(failing.last);
-        let left = self.left(now);
-        let longest = if left.is_zero() {
-            LONGEST_WITHOUT
-        } else {
-            // Of what remained then.
-            ((left + passed) / 4).max(FOUGHT_FOR)
-        };
+        let longest = self.token.map_or(LONGEST, |seen| {
+            let left = self.left(now);
+            // As it was then: what remained of it, or for how long there had been none.
+            let then = if left.is_zero() {
+                seen.ended_for(now).saturating_sub(passed)
+            } else {
+                left + passed
+            };
+            (then / 4).max(FOUGHT_FOR)
+        });
         failing.wait.min(longest).saturating_sub(passed)
     }
 }
 
 impl Seen {
+    /// Since when it has ended.
+    fn ended_for(&self, now: Moment) -> Duration {
+        let when_seen = between(self.at.wall, self.life.until);
+        let counted = now.elapsed.saturating_sub(self.at.elapsed).saturating_sub(when_seen);
+        between(self.life.until, now.wall).max(counted)
+    }
+
     fn until_due(&self, now: Moment) -> Duration {
         let from = self.life.from;
         // It was issued in the future: the clock was set back since, and nobody knows by how much.
@@ -190,10 +200,8 @@ pub const SLICE: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The same where there is no token that works: nothing can be pulled.
-const LONGEST_WITHOUT: Duration = Duration::from_secs(60);
-
-/// While a token works it is never waited for longer than a quarter of what remains of it, which is at least so long.
+/// Where there is a token it is never waited for longer than a quarter of what remains of it, or of the time since it has ended, which is
+/// at least so long: an end is fought for.
 const FOUGHT_FOR: Duration = Duration::from_secs(10);
 
 /// Between two tokens of an issuer whose tokens have ended as soon as they are had.

@@ -1,3 +1,5 @@
+mod home;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -10,6 +12,7 @@ use std::{
 use jiff::SignedDuration;
 use tokio::{task::JoinHandle, time::sleep};
 
+use self::home::Home;
 use super::*;
 use crate::{
     credentials::Issued,
@@ -250,12 +253,18 @@ fn key(json: &str) -> Change {
     Change::Set(Credential::Key(Key::Google(Password::new(json.to_owned()))))
 }
 
-use Status::True;
+/// What was kept a moment ago is counted.
+async fn counted() {
+    sleep(Duration::from_millis(10)).await;
+}
+
+use Status::{False, True, Unknown};
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_issued_and_renewed_at_half_its_life() {
     let renewing = Renewing::new();
     renewing.add("corp").await;
+    renewing.says("corp", Unknown, "NotAskedYet").await;
     renewing.token("corp", 1).await;
     renewing.says("corp", True, "Issued").await;
     let issuance = renewing.stored("corp").unwrap().issuance.unwrap();
@@ -264,6 +273,7 @@ async fn a_token_is_issued_and_renewed_at_half_its_life() {
     assert_eq!(renewing.metric(expiry), Some(issuance.expires_at.as_second()));
 
     renewing.token("corp", 4).await;
+    counted().await;
     let asked = renewing.world.asked();
     assert_eq!(asked.len(), 4);
     for pair in asked.windows(2) {
@@ -273,4 +283,395 @@ async fn a_token_is_issued_and_renewed_at_half_its_life() {
     assert!(asked.iter().all(|asked| asked.key.as_deref() == Some(KEY)));
     assert!(asked.iter().all(|asked| asked.host == "europe-docker.pkg.dev"));
     assert_eq!(renewing.count("corp", "renewed"), Some(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_keeps_the_token_and_is_tried_again_until_it_is_none() {
+    let renewing = Renewing::new();
+    renewing.add("corp").await;
+    renewing.token("corp", 1).await;
+    // A moment of trouble is nobody's news.
+    renewing.world.next.lock().unwrap().extend([away(), away()]);
+    renewing.token("corp", 2).await;
+    counted().await;
+    assert_eq!(renewing.count("corp", "unavailable"), Some(2));
+    assert_eq!(renewing.count("corp", "renewed"), Some(2));
+    renewing.says("corp", True, "Issued").await;
+
+    renewing.world.down(Some(away()));
+    let until = renewing.stored("corp").unwrap().issuance.unwrap().expires_at;
+    let message = renewing.says("corp", True, "RenewalFailing").await;
+    let until = Timestamp::from_second(until.as_second()).unwrap();
+    assert_eq!(
+        message,
+        format!("the token that there is works until {until}, and cannot be renewed: Google does not answer")
+    );
+    renewing.token("corp", 2).await;
+    let message = renewing.says("corp", False, "Unavailable").await;
+    assert_eq!(
+        message,
+        format!(
+            "the token that there is ended at {until}, which namespaces keep for want of a better one: Google does not answer"
+        )
+    );
+    // Nothing better: it stays.
+    renewing.token("corp", 2).await;
+    sleep(Duration::from_secs(86_400)).await;
+    renewing.world.down(None);
+    let ended = renewing.world.now();
+    renewing.token("corp", 3).await;
+    renewing.says("corp", True, "Issued").await;
+    assert!(renewing.world.now().duration_since(ended).as_secs() <= 331);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_is_written_when_it_is_news() {
+    let renewing = Renewing::new();
+    renewing
+        .world
+        .down(Some(IssueError::Rejected("the key was deleted".to_owned())));
+    renewing.add("corp").await;
+    let message = renewing.says("corp", False, "Rejected").await;
+    assert_eq!(message, "there is no token to pull with: the key was deleted");
+    let registries = renewing.store.registries();
+    sleep(Duration::from_secs(86_400)).await;
+    assert!(!registries.has_changed().unwrap());
+    let attempts = renewing.count("corp", "rejected").unwrap();
+    assert!((250..350).contains(&attempts), "{attempts}");
+    assert_eq!(
+        renewing.metric("waypost_credential_expiry_timestamp_seconds{registry=\"corp\"}"),
+        Some(0)
+    );
+
+    // Another reason is believed when it is found twice.
+    let mut next = renewing.world.next.lock().unwrap();
+    next.extend([away(), IssueError::Rejected("the key was deleted".to_owned())]);
+    drop(next);
+    sleep(Duration::from_secs(1_000)).await;
+    assert!(!registries.has_changed().unwrap());
+    renewing.world.down(Some(away()));
+    renewing.says("corp", False, "Unavailable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_renews_at_once_and_the_token_works_until_then() {
+    let renewing = Renewing::new();
+    renewing.add("corp").await;
+    renewing.token("corp", 1).await;
+    renewing.says("corp", True, "Issued").await;
+    renewing.world.down(Some(away()));
+    let changed = renewing.world.began.elapsed();
+    let store = &renewing.store;
+    store
+        .replace("corp", draft(spec("corp"), key("another")), None)
+        .await
+        .unwrap();
+    renewing.says("corp", True, "RenewalFailing").await;
+    renewing.token("corp", 1).await;
+    renewing.world.down(None);
+    renewing.token("corp", 2).await;
+    let asked = renewing.world.asked();
+    assert_eq!(asked[1].key.as_deref(), Some("another"));
+    assert!(asked[1].at - changed < Duration::from_secs(2), "{asked:?}");
+
+    // The same with none, which is Waypost's own identity, and with another identity to pull by.
+    let mut other = spec("corp");
+    store
+        .replace("corp", draft(other.clone(), Change::Clear), None)
+        .await
+        .unwrap();
+    renewing.token("corp", 3).await;
+    other.pull_service_account = Some("pull@project.iam.gserviceaccount.com".to_owned());
+    store
+        .replace("corp", draft(other.clone(), Change::Keep), None)
+        .await
+        .unwrap();
+    renewing.token("corp", 4).await;
+    assert_eq!(renewing.world.asked().last().unwrap().key, None);
+    // Other names and namespaces are none of the issuer's.
+    other.display_name = Some("Corp".to_owned());
+    store.replace("corp", draft(other, Change::Keep), None).await.unwrap();
+    sleep(Duration::from_secs(1_000)).await;
+    renewing.token("corp", 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_place_has_no_token_until_it_has_one_of_its_own() {
+    let renewing = Renewing::new();
+    renewing.add("corp").await;
+    renewing.token("corp", 1).await;
+    renewing.says("corp", True, "Issued").await;
+    renewing.world.down(Some(away()));
+    let changes: [fn(&mut RegistrySpec); 3] = [
+        |spec| spec.url = Some("us-docker.pkg.dev/project/corp".to_owned()),
+        |spec| spec.endpoint = Some("http://elsewhere:5000".to_owned()),
+        |spec| spec.token_hosts = vec!["elsewhere.com".to_owned()],
+    ];
+    let mut spec = spec("corp");
+    for (number, change) in changes.into_iter().enumerate() {
+        renewing.world.down(Some(away()));
+        change(&mut spec);
+        renewing
+            .store
+            .replace("corp", draft(spec.clone(), Change::Keep), None)
+            .await
+            .unwrap();
+        assert_eq!(renewing.store.credentials("corp").await.unwrap().pull, None);
+        let message = renewing.says("corp", False, "Unavailable").await;
+        assert_eq!(message, "there is no token to pull with: Google does not answer");
+        assert_eq!(
+            renewing.metric("waypost_credential_expiry_timestamp_seconds{registry=\"corp\"}"),
+            Some(0)
+        );
+        renewing.world.down(None);
+        renewing.token("corp", number + 2).await;
+        renewing.says("corp", True, "Issued").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_begins_goes_on_with_the_token_that_there_is() {
+    let renewing = Renewing::new();
+    renewing.add("corp").await;
+    *renewing.world.wide.lock().unwrap() = Some("it can do everything".to_owned());
+    renewing.token("corp", 1).await;
+    assert_eq!(renewing.says("corp", True, "Wide").await, "it can do everything");
+    let (store, world) = (renewing.store.clone(), renewing.world.clone());
+    drop(renewing);
+
+    let registries = store.registries();
+    let next = Renewing::of(store.clone(), world.clone());
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(next.world.asked().len(), 1);
+    assert!(!registries.has_changed().unwrap(), "it says what was said");
+    next.token("corp", 2).await;
+    counted().await;
+    assert_eq!(next.count("corp", "renewed"), Some(1));
+    drop(next);
+
+    // One that ended while nobody was there is renewed at once.
+    sleep(Duration::from_secs(100_000)).await;
+    let began = world.began.elapsed();
+    let last = Renewing::of(store, world);
+    last.token("corp", 3).await;
+    assert!(last.world.began.elapsed() - began < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_is_noticed() {
+    let renewing = Renewing::new();
+    renewing.add("corp").await;
+    renewing.token("corp", 1).await;
+    for (number, set) in [(2, 3_000), (3, 1_000_000), (4, -1_000_000), (5, -200)] {
+        sleep(Duration::from_secs(60)).await;
+        renewing.world.ahead.fetch_add(set, Ordering::Relaxed);
+        let began = Instant::now();
+        renewing.token("corp", number).await;
+        assert!(
+            began.elapsed() <= Duration::from_secs(31),
+            "{set}: {:?}",
+            began.elapsed()
+        );
+        renewing.says("corp", True, "Issued").await;
+    }
+    // A little back is nothing: the other clock goes on.
+    sleep(Duration::from_secs(100)).await;
+    renewing.world.ahead.fetch_add(-100, Ordering::Relaxed);
+    let began = Instant::now();
+    renewing.token("corp", 6).await;
+    let took = began.elapsed().as_secs();
+    assert!((1_500..1_900).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_token_that_an_issuer_has_is_written_once() {
+    let renewing = Renewing::new();
+    let until = renewing.world.now() + SignedDuration::from_secs(LIFE);
+    *renewing.world.always.lock().unwrap() = Some(Issued {
+        login: login(1),
+        expires_at: until,
+    });
+    renewing.add("corp").await;
+    renewing.says("corp", True, "Issued").await;
+    let registries = renewing.store.registries();
+    sleep(Duration::from_secs(3_300)).await;
+    assert!(!registries.has_changed().unwrap());
+    let asked = renewing.world.asked().len();
+    assert!((4..=6).contains(&asked), "{asked}");
+    *renewing.world.always.lock().unwrap() = None;
+    renewing
+        .until("corp", |stored| {
+            (stored.issuance.as_ref()?.expires_at != until).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_has_ended_when_it_comes_is_none() {
+    let renewing = Renewing::new();
+    *renewing.world.always.lock().unwrap() = Some(Issued {
+        login: login(1),
+        expires_at: renewing.world.now(),
+    });
+    renewing.add("corp").await;
+    let message = renewing.says("corp", False, "Unavailable").await;
+    assert!(message.contains("see whether the clock is right"), "{message}");
+    assert_eq!(renewing.store.credentials("corp").await.unwrap().pull, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_goes_or_issues_no_more_leaves_nothing_and_others_go_on() {
+    let renewing = Renewing::new();
+    for id in ["gone", "changed", "stays"] {
+        renewing.add(id).await;
+    }
+    for id in ["gone", "changed", "stays"] {
+        renewing.says(id, True, "Issued").await;
+    }
+    let expiry = |id: &str| {
+        renewing.metric(&format!(
+            "waypost_credential_expiry_timestamp_seconds{{registry=\"{id}\"}}"
+        ))
+    };
+    assert!(expiry("gone").is_some() && expiry("changed").is_some());
+    renewing.store.delete("gone", None).await.unwrap();
+    let plain = RegistrySpec {
+        url: Some("registry.corp".to_owned()),
+        ..RegistrySpec::default()
+    };
+    renewing
+        .store
+        .replace("changed", draft(plain, Change::Keep), None)
+        .await
+        .unwrap();
+    let asked = renewing.world.asked().len();
+    sleep(Duration::from_secs(2_000)).await;
+    assert_eq!(renewing.world.asked().len(), asked + 1);
+    assert_eq!((expiry("gone"), expiry("changed")), (None, None));
+    assert_eq!(
+        (renewing.count("gone", "renewed"), renewing.count("changed", "renewed")),
+        (None, None)
+    );
+    assert!(expiry("stays").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_are_asked_for_at_once() {
+    let renewing = Renewing::new();
+    for number in 0..64 {
+        renewing.add(&format!("r-{number}")).await;
+    }
+    for number in 0..64 {
+        renewing.says(&format!("r-{number}"), True, "Issued").await;
+    }
+    // Each exchange takes a tenth of a second, and was counted at its end.
+    let asked = renewing.world.asked();
+    for (index, later) in asked.iter().enumerate().skip(EXCHANGES) {
+        let apart = later.at - asked[index - EXCHANGES].at;
+        assert!(apart >= Duration::from_millis(100), "{index}: {apart:?}");
+    }
+}
+
+/// The same in a store that a test has in its hands.
+fn at_home() -> (Renewing, Arc<Home>) {
+    let store = Embedded::in_memory().unwrap();
+    let home = Arc::new(Home::of(store.clone()));
+    (Renewing::by(store, home.clone(), World::new()), home)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_given_the_same_token_again() {
+    let (renewing, home) = at_home();
+    home.is_full.store(true, Ordering::Relaxed);
+    renewing.add("corp").await;
+    let message = renewing.says("corp", False, "NotKept").await;
+    assert_eq!(
+        message,
+        "there is no token to pull with: a token was issued and cannot be kept: the disk is full"
+    );
+    while home.given.load(Ordering::Relaxed) < 6 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(renewing.world.asked().len(), 1);
+    home.is_full.store(false, Ordering::Relaxed);
+    renewing.token("corp", 1).await;
+    renewing.says("corp", True, "Issued").await;
+
+    // Until half of its life is over.
+    home.is_full.store(true, Ordering::Relaxed);
+    renewing.says("corp", True, "RenewalFailing").await;
+    renewing.says("corp", False, "NotKept").await;
+    sleep(Duration::from_secs(2_000)).await;
+    let asked = renewing.world.asked().len();
+    assert!((3..=4).contains(&asked), "{asked}");
+    home.is_full.store(false, Ordering::Relaxed);
+    renewing.says("corp", True, "Issued").await;
+    let not_kept = renewing.count("corp", "not_kept").unwrap();
+    assert_eq!(not_kept, i64::try_from(home.given.load(Ordering::Relaxed)).unwrap() - 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_read_is_none() {
+    let (renewing, home) = at_home();
+    renewing.add("corp").await;
+    renewing.token("corp", 1).await;
+    renewing.says("corp", True, "Issued").await;
+    let (store, world) = (renewing.store.clone(), renewing.world.clone());
+    drop(renewing);
+    home.is_unreadable.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    let next = Renewing::by(store, home, world);
+    next.token("corp", 2).await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    // It was written by the one who could not read it: he believes himself.
+    sleep(Duration::from_secs(1_000)).await;
+    assert_eq!(next.world.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_read_is_no_reason_to_ask_without_one() {
+    let (renewing, home) = at_home();
+    home.has_no_keys.store(true, Ordering::Relaxed);
+    renewing.add("corp").await;
+    let message = renewing.says("corp", False, "KeyUnreadable").await;
+    assert!(
+        message.ends_with("cannot be read: the Secret `corp-key` does not exist"),
+        "{message}"
+    );
+    assert!(renewing.world.asked().is_empty());
+    home.has_no_keys.store(false, Ordering::Relaxed);
+    renewing.token("corp", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_told_once_when_it_begins_to_fail_when_it_ends_and_when_it_works_again() {
+    let (renewing, home) = at_home();
+    renewing
+        .world
+        .down(Some(IssueError::Misconfigured("no such region".to_owned())));
+    renewing.add("corp").await;
+    renewing.says("corp", False, "Misconfigured").await;
+    renewing.world.down(None);
+    renewing.says("corp", True, "Issued").await;
+    renewing.world.down(Some(away()));
+    renewing.says("corp", True, "RenewalFailing").await;
+    renewing.says("corp", False, "Unavailable").await;
+    sleep(Duration::from_secs(10_000)).await;
+    renewing.world.down(None);
+    renewing.says("corp", True, "Issued").await;
+    sleep(Duration::from_secs(10_000)).await;
+    let told = home.told.lock().unwrap();
+    let words: Vec<_> = told.iter().map(|news| (news.warning, news.reason)).collect();
+    let expected = [
+        (true, "TokenNotIssued"),
+        (false, "TokenIssued"),
+        (true, "TokenNotRenewed"),
+        (true, "TokenExpired"),
+        (false, "TokenIssued"),
+    ];
+    assert_eq!(words, expected);
+    assert!(
+        told.iter()
+            .all(|news| !news.note.contains(KEY) && !news.note.contains(TOKEN))
+    );
 }

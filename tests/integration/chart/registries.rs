@@ -258,6 +258,7 @@ fn keys_are_in_secrets_of_the_release_and_nowhere_else() {
         ),
         ("machine", None, None),
         ("named", Some("google-key"), None),
+        ("renamed", None, None),
     ] {
         let spec = spec(&rendered, id);
         let [named_pull, named_push] =
@@ -426,9 +427,9 @@ fn the_controller_reaches_those_who_issue_tokens_and_the_webhook_does_not() {
 fn notes_say_how_to_see_a_token_and_whose_it_is() {
     let issued = notes("issued", "waypost");
     for said in [
-        "issue tokens for ambient, google, keys, machine, named, and",
+        "issue tokens for ambient, google, keys, machine, named, renamed, and",
         "kubectl get registries --output wide",
-        "Nobody gave a key for ambient, machine: tokens are issued to who the ServiceAccount waypost-controller is there.",
+        "Nobody gave a key for ambient, machine, renamed: tokens are issued to who the ServiceAccount waypost-controller is there.",
     ] {
         assert!(issued.contains(said), "no {said:?} in\n{issued}");
     }

@@ -8,7 +8,7 @@ use crate::{
 
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
 
-fn google_key() -> Value {
+pub(super) fn google_key() -> Value {
     json!({"type": "service_account", "client_email": "w@p.iam.gserviceaccount.com", "private_key": PEM})
 }
 
@@ -487,6 +487,23 @@ async fn a_password_does_not_become_a_key_and_a_key_no_password() {
         (&json!(false), &json!(true))
     );
     assert_eq!(api.keys("corp").await, Keys::default());
+}
+
+#[tokio::test]
+async fn a_push_is_reported_when_it_is_known_whose_registry_it_is() {
+    let api = Asked::new();
+    api.admin("POST", "/v1/registries", ecr()).await.is(201);
+    let report = json!({"image": "alpine:3", "registry_id": "ecr", "state": "SUCCEEDED", "digest": format!("sha256:{}", "0".repeat(64))});
+    api.admin("POST", "/v1/pushes", report.clone()).await.says(
+        Kind::Invalid,
+        &["registry_id: whose registry `ecr` is has not been found out yet: ECR is asked for it, with the first token"],
+    );
+    api.issued("ecr", Some("123456789012")).await;
+    let shown = api.admin("POST", "/v1/pushes", report).await.is(201).json();
+    assert_eq!(
+        shown["last_success"]["target"],
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/docker.io/library/alpine:3"
+    );
 }
 
 #[tokio::test]
