@@ -97,7 +97,7 @@ async fn a_token_is_what_is_pulled_with_and_no_change(store: &impl Store) {
             ..made.clone()
         };
         assert_eq!(now, expected);
-        assert_eq!(*store.list().await.unwrap(), [expected.clone()]);
+        assert_eq!(*store.list().await.unwrap(), *std::slice::from_ref(&expected));
         seen(store, |all| **all == [expected.clone()]).await;
         editions.push(now.pull);
     }
