@@ -360,3 +360,22 @@ pub(super) fn token(text: &str) -> Token {
         },
     }
 }
+
+#[test]
+fn a_secret_that_was_written_for_one_registry_is_no_others() {
+    on_a_cluster_with_registries("no-others", |case| {
+        let home = Home::open(case);
+        home.create("cern", draft()).unwrap();
+        home.issue("cern", &token("t")).unwrap();
+        let key = case.admin.get(&format!("{REGISTRIES}/cern")).unwrap();
+        let key = key["spec"]["pullCredential"]["secretName"].as_str().map(str::to_owned);
+        for (id, secret) in [("evil", Some("cern-token".to_owned())), ("twin", key)] {
+            let Some(secret) = secret else { continue };
+            let spec = json!({"url": "evil.example.com", "pullCredential": {"secretName": secret}});
+            case.admin.post(REGISTRIES, &registry(id, &spec)).unwrap();
+            let refused = home.password(id).unwrap_err().to_string();
+            assert!(refused.contains("and is no other's"), "{refused}");
+        }
+        assert_eq!(home.password("cern"), Ok(Some("t".to_owned())));
+    });
+}
