@@ -29,7 +29,7 @@ pub type Registries = Arc<[Stored]>;
 pub struct Stored {
     /// Its id, which is the object's name.
     pub id: String,
-    /// What was written of it. In the Kubernetes API somebody may have written what no [`Registry`](crate::registry::Registry) can be made
+    /// What was written of it. In the Kubernetes API somebody may have written what no [`Registry`] can be made
     /// of.
     pub spec: RegistrySpec,
     /// Whether it has a credential to pull with, and which edition of it: another one says that the credential may have changed. Where
