@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, StoreKind},
     credentials,
-    registry::{Login, Registry, credential},
+    registry::{Condition, ConditionKind, Login, Registry, Status, credential},
     store::{Embedded, Issuance, Store},
 };
 
@@ -87,7 +87,10 @@ pub async fn docker_config(
                     "its token expired at {}: `waypost serve` has another one issued, start it for a moment",
                     until(issuance)
                 )),
-                _ => Some("it has no token yet: `waypost serve` has one issued, start it for a moment".to_owned()),
+                _ => Some(match not_issued(&stored.conditions) {
+                    None => "it has no token yet: `waypost serve` has one issued, start it for a moment".to_owned(),
+                    Some(why) => format!("it has no token yet, and `waypost serve` was told why: {why}"),
+                }),
             };
             if let Some(why) = why {
                 ensure!(!asked, "the registry `{id}`: {why}");
@@ -159,6 +162,13 @@ pub async fn docker_config(
     })
 }
 
+/// Why there is no token, where somebody asked for one in vain.
+fn not_issued(conditions: &[Condition]) -> Option<&str> {
+    let is_it =
+        |condition: &&Condition| condition.kind == ConditionKind::TokenIssued && condition.status == Status::False;
+    conditions.iter().find(is_it).map(|condition| &*condition.message)
+}
+
 /// When a token expires, to the second.
 fn until(issuance: &Issuance) -> String {
     format!("{:.0}", issuance.expires_at)
@@ -189,6 +199,7 @@ mod tests {
             ("live", Some("2999-01-01T00:00:00Z")),
             ("over", Some("2001-01-01T00:00:00Z")),
             ("none", None),
+            ("refused", None),
         ] {
             let draft = Draft {
                 spec: spec.clone(),
@@ -213,6 +224,11 @@ mod tests {
             };
             store.issued(id, token).await.unwrap();
         }
+        let mut conditions = Vec::new();
+        let (kind, now) = (ConditionKind::TokenIssued, Timestamp::UNIX_EPOCH);
+        let why = "there is no token to pull with: AWS does not know the access key".to_owned();
+        Condition::put(&mut conditions, now, kind, Status::False, "Rejected", why);
+        store.report("refused", conditions).await.unwrap();
         drop(store);
         let made = docker_config(config(), &[], DockerConfigFor::Docker).await.unwrap();
         let json: Value = serde_json::from_slice(&made.json).unwrap();
@@ -225,10 +241,16 @@ mod tests {
                 "the registry none is left out: it has no token yet: `waypost serve` has one issued, start it for a moment",
                 "the registry over is left out: its token expired at 2001-01-01T00:00:00Z: `waypost serve` has another one issued, start \
                  it for a moment",
+                "the registry refused is left out: it has no token yet, and `waypost serve` was told why: there is no token to pull with: AWS \
+                 does not know the access key",
                 "what is there for the registry live is a token, and works until 2999-01-01T00:00:00Z: print it again before",
             ]
         );
-        for (id, complaint) in [("none", "has no token yet"), ("over", "expired at 2001")] {
+        for (id, complaint) in [
+            ("none", "has no token yet"),
+            ("over", "expired at 2001"),
+            ("refused", "does not know the access key"),
+        ] {
             let error = docker_config(config(), &[id.to_owned()], DockerConfigFor::Docker)
                 .await
                 .err()

@@ -3,6 +3,7 @@
 //! Each such registry has a task, which follows what is said of it and ends with it; so many exchanges at once and no more. When one is due
 //! is [`Renewals`](crate::registry::renewal::Renewals)' to say. What still works is overwritten by nothing but another token.
 
+mod doubt;
 mod findings;
 mod one;
 

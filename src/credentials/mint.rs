@@ -52,11 +52,11 @@ impl Mint {
         match self.issuer(registry, key)? {
             Issuer::Ecr(issuer) => self.ecr_pull(registry, issuer, key).await,
             Issuer::Google(issuer) => {
-                let issued = self.google(issuer, key)?.pull_token().await?;
+                let gcr::PullToken { issued, wide } = self.google(issuer, key)?.pull().await?;
                 Ok(Minted {
                     issued,
                     account: None,
-                    wide: None,
+                    wide,
                 })
             }
         }

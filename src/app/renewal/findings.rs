@@ -97,13 +97,22 @@ impl Finding {
             None => Self {
                 status: Status::True,
                 reason: "Issued",
-                message: "there is a token to pull with, which is renewed at half of its life".to_owned(),
+                message: "there is a token that may only pull, which is renewed at half of its life".to_owned(),
             },
             Some(wide) => Self {
                 status: Status::True,
                 reason: "Wide",
                 message: wide.to_owned(),
             },
+        }
+    }
+
+    /// Somebody else had it issued, and what he knew of it is not known here.
+    pub(super) fn found() -> Self {
+        Self {
+            status: Status::True,
+            reason: "Issued",
+            message: "there is a token".to_owned(),
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     Shared,
+    doubt::Doubt,
     findings::{Finding, MINE, Standing, Trouble},
 };
 use crate::{
@@ -117,6 +118,8 @@ struct One {
     looked_at: Option<Edition>,
     /// It cannot.
     unreadable: bool,
+    /// Whether that is so is not known yet.
+    doubt: Doubt,
     outcome: Outcome,
     conditions: Vec<Condition>,
     standing: Standing,
@@ -162,6 +165,7 @@ impl One {
             pending: None,
             looked_at: None,
             unreadable: false,
+            doubt: Doubt::default(),
             outcome: Outcome::Nothing,
             conditions: mine.cloned().into_iter().collect(),
             standing: Standing::of(mine),
@@ -201,15 +205,20 @@ impl One {
         if self.issuance().is_none() || self.looked_at == self.stored.pull && self.stored.pull.is_some() {
             return;
         }
-        // What is another edition of a sudden is what was written here.
-        let own = self.kept.is_some_and(|kept| kept.elapsed() < SETTLED);
-        if !own {
-            self.unreadable = match self.shared.store.credentials(&self.id).await {
-                Ok(credentials) => credentials.pull.is_none(),
-                Err(StoreError::NotFound(_)) => false,
-                Err(_) => true,
-            };
+        // What is another edition of a sudden is what was written here, and nobody is asked for it until all have heard.
+        if self.kept.is_some_and(|kept| kept.elapsed() < SETTLED) {
+            return;
         }
+        self.unreadable = match self.shared.store.credentials(&self.id).await {
+            Ok(credentials) => credentials.pull.is_none(),
+            Err(StoreError::NotFound(_)) => false,
+            Err(_) => {
+                // It is looked at again, whatever comes of this.
+                self.unreadable = self.doubt.failed(self.stored.pull.as_ref());
+                return;
+            }
+        };
+        self.doubt.over();
         self.looked_at.clone_from(&self.stored.pull);
     }
 
@@ -271,7 +280,8 @@ impl One {
                     };
                     let login = issued.login;
                     let token = Token { login, issuance };
-                    if self.is_same(&token) {
+                    // One that cannot be read is written again, whichever it is.
+                    if !self.unreadable && self.is_same(&token) {
                         self.renewals.same(now, jitter());
                         return self.renewed(wide);
                     }
@@ -322,7 +332,7 @@ impl One {
             Ok(()) => {
                 self.pending = None;
                 self.kept = Some(Instant::now());
-                self.unreadable = false;
+                self.doubt.another(std::mem::take(&mut self.unreadable));
                 self.stored.issuance = Some(token.issuance.clone());
                 self.last = Some(token);
                 self.renewals.renewed(self.shared.now());
@@ -389,7 +399,8 @@ impl One {
             Outcome::Failed { trouble, .. } => Some(Finding::without(trouble, until)),
             // Somebody before has said so, and more of it.
             Outcome::Nothing if works && matches!(self.standing, Standing::Fine | Standing::Failing) => None,
-            Outcome::Nothing if works => Some(Finding::issued(None)),
+            // Whether it can do more than pull, only whoever had it issued knew.
+            Outcome::Nothing if works => Some(Finding::found()),
             Outcome::Nothing if self.standing == Standing::Without => None,
             // Another is asked for at this moment, and then it is known better.
             _ if until.is_some() => None,

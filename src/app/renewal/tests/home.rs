@@ -23,6 +23,8 @@ pub(super) struct Home {
     pub(super) is_full: AtomicBool,
     /// The token cannot be read.
     pub(super) is_unreadable: AtomicBool,
+    /// So often somebody wanted to read it.
+    pub(super) read: AtomicUsize,
     /// The keys cannot be read.
     pub(super) has_no_keys: AtomicBool,
     /// So many tokens it was given.
@@ -36,6 +38,7 @@ impl Home {
             store,
             is_full: AtomicBool::new(false),
             is_unreadable: AtomicBool::new(false),
+            read: AtomicUsize::new(0),
             has_no_keys: AtomicBool::new(false),
             given: AtomicUsize::new(0),
             told: Mutex::default(),
@@ -96,6 +99,7 @@ impl Store for Home {
     }
 
     fn credentials<'s>(&'s self, id: &'s str) -> BoxFuture<'s, Result<Credentials, StoreError>> {
+        self.read.fetch_add(1, Ordering::Relaxed);
         if self.is_unreadable.load(Ordering::Relaxed) {
             return refused("the Secret is gone");
         }
