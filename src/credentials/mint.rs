@@ -100,14 +100,17 @@ impl Mint {
     /// certificate may be of somebody whom the registry names.
     fn stranger<'r>(&self, registry: &'r Registry, issuer: &Issuer) -> Option<&'r str> {
         let endpoint = registry.endpoint.host.as_str();
-        let is_sure = registry.endpoint.scheme == Scheme::Https && registry.endpoint.ca_bundle.is_none();
-        let hosts = [&*registry.address.host, endpoint].into_iter();
-        let mut hosts = hosts.chain(registry.token_hosts.iter().map(|host| &**host));
-        hosts.find(|host| {
+        let by_tls = registry.endpoint.scheme == Scheme::Https;
+        let as_usual = registry.endpoint.ca_bundle.is_none();
+        // Nodes reach the first as they reach everybody.
+        let hosts = [(&*registry.address.host, true), (endpoint, by_tls && as_usual)];
+        let issuing = registry.token_hosts.iter().map(|host| (&**host, as_usual));
+        let stranger = hosts.into_iter().chain(issuing).find(|(host, is_sure)| {
             let name = without_port(host);
             let named = |named: &String| named.eq_ignore_ascii_case(host) || named.eq_ignore_ascii_case(name);
-            !(is_sure && issuer.is_at_home_at(name)) && !self.settings.ambient_hosts.iter().any(named)
-        })
+            !(*is_sure && issuer.is_at_home_at(name)) && !self.settings.ambient_hosts.iter().any(named)
+        });
+        stranger.map(|(host, _)| host)
     }
 
     #[cfg(feature = "ecr")]
