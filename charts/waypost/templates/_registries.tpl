@@ -76,7 +76,8 @@ and the registry.
 {{- end -}}
 {{- $host := $registry.url | default "" | lower | trimPrefix "https://" | trimPrefix "http://" | splitList "/" | first -}}
 {{- $isAtHome := include "waypost.isAtHome" (list $location $host) -}}
-{{- if and (eq $location "ecr") (not $registry.region) (not $isAtHome) -}}
+{{- $hostname := $registry.hostname | default "" | lower -}}
+{{- if and (eq $location "ecr") (not $registry.region) (not (include "waypost.isAtHome" (list "ecr" ($hostname | default $host)))) -}}
 {{- fail (printf "registries.%s.region is missing: ECR is one in each region, such as eu-central-1" $id) -}}
 {{- end -}}
 {{- if and (ne $location "off-cluster") $host (not $registry.hostname) (not $isAtHome) -}}
@@ -85,12 +86,81 @@ and the registry.
 {{- end -}}
 {{- end }}
 
-{{/* Whether a host is one of those that the issuer's tokens are for. Takes a list of the location and the host. */}}
+{{/* Whether a host is one of those that the issuer's tokens are for, as the program knows them. Takes a list of the location and the host. */}}
 {{- define "waypost.isAtHome" -}}
-{{- $amazon := `^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|c2s\.ic\.gov|sc2s\.sgov\.gov)$` -}}
-{{- $google := `^([a-z0-9-]+\.)?gcr\.io$|^([a-z0-9-]+-)?docker\.pkg\.dev$` -}}
-{{- $hosts := get (dict "ecr" $amazon "gcr" $google) (index . 0) -}}
-{{- if and $hosts (regexMatch $hosts (index . 1)) -}}true{{- end -}}
+{{- $location := index . 0 -}}
+{{- $host := index . 1 -}}
+{{- $google := `^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)?gcr\.io$|^([a-z0-9]([a-z0-9-]*[a-z0-9])?-)?docker\.pkg\.dev$` -}}
+{{- $amazon := `^[0-9]{12}\.dkr([.-])ecr(-fips)?\.([a-z]+(-[a-z]+)+-[0-9]+)\.([a-z0-9.-]+)$` -}}
+{{- if eq $location "gcr" -}}
+{{- if regexMatch $google $host -}}true{{- end -}}
+{{- else if and (eq $location "ecr") (regexMatch $amazon $host) -}}
+{{- $region := regexReplaceAll $amazon $host "${3}" -}}
+{{- $suffixes := dict "." "amazonaws.com" "-" "on.aws" -}}
+{{- range $prefix, $others := dict
+  "cn-" (dict "." "amazonaws.com.cn" "-" "on.amazonwebservices.com.cn")
+  "us-iso-" (dict "." "c2s.ic.gov")
+  "us-isob-" (dict "." "sc2s.sgov.gov")
+  "eu-isoe-" (dict "." "cloud.adc-e.uk")
+  "us-isof-" (dict "." "csp.hci.ic.gov")
+  "eusc-" (dict "." "amazonaws.eu")
+-}}
+{{- if hasPrefix $prefix $region -}}
+{{- $suffixes = $others -}}
+{{- end -}}
+{{- end -}}
+{{- $suffix := get $suffixes (regexReplaceAll $amazon $host "${1}") -}}
+{{- if and (le (len $region) 32) (eq $suffix (regexReplaceAll $amazon $host "${5}")) -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Fails where a username says that its password is a token, which ends, or a key, which nobody is to have. Takes a list of where it is, the
+registry and the username.
+*/}}
+{{- define "waypost.checkUsername" -}}
+{{- $at := index . 0 -}}
+{{- $username := index . 2 | toString -}}
+{{- $host := (index . 1).url | default "" | lower | trimPrefix "https://" | trimPrefix "http://" | splitList "/" | first -}}
+{{- $host = regexReplaceAll ":[0-9]+$" $host "" -}}
+{{- if and (eq $username "AWS") (include "waypost.isAtHome" (list "ecr" $host)) -}}
+{{- fail (printf "%s.username is that of ECR's tokens: such a password ends after twelve hours. Say location: ecr, and give accessKeyId and secretAccessKey, or neither where Waypost has an identity of its own" $at) -}}
+{{- end -}}
+{{- if and (eq $username "oauth2accesstoken") (include "waypost.isAtHome" (list "gcr" $host)) -}}
+{{- fail (printf "%s.username is that of Google's tokens: such a password ends after an hour. Say location: gcr, and give keyJson, or nothing where Waypost has an identity of its own" $at) -}}
+{{- end -}}
+{{- if and (has $username (list "_json_key" "_json_key_base64")) (include "waypost.isAtHome" (list "gcr" $host)) -}}
+{{- fail (printf "%s.username goes with the key of a service account: one to pull with would reach every admitted namespace. Say location: gcr, and give keyJson, or nothing where Waypost has an identity of its own" $at) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Fails where an access key cannot be right: swapped, the id twice, in base64. No pattern of the schema, for whose complaints have the value in
+them. Takes a list of where it is and what has the key.
+*/}}
+{{- define "waypost.checkAccessKey" -}}
+{{- $at := index . 0 -}}
+{{- /* A file's line end is taken off by the controller. */ -}}
+{{- $id := (index . 1).accessKeyId | toString | trimAll "\r\n" -}}
+{{- $secret := (index . 1).secretAccessKey | toString | trimAll "\r\n" -}}
+{{- $isId := `^[A-Z0-9_]{16,128}$` -}}
+{{- $isSurelyId := `^(AKIA|ASIA)[A-Z0-9]{12,124}$` -}}
+{{- if not (regexMatch $isId $id) -}}
+{{- if regexMatch $isId (b64dec $id | trimAll "\r\n") -}}
+{{- fail (printf "%s.accessKeyId is in base64: give it as it is" $at) -}}
+{{- end -}}
+{{- fail (printf "%s.accessKeyId is no id of an access key: those are 16 to 128 upper-case letters and digits, and what is longer is the secret" $at) -}}
+{{- end -}}
+{{- if not (regexMatch `^[!-~]+$` $secret) -}}
+{{- fail (printf "%s.secretAccessKey has a space, a line end or a letter in it that is not ASCII" $at) -}}
+{{- end -}}
+{{- if or (eq $secret $id) (regexMatch $isSurelyId $secret) -}}
+{{- fail (printf "%s.secretAccessKey is the id of an access key: the secret is what AWS shows once, when it makes the key" $at) -}}
+{{- end -}}
+{{- $decoded := b64dec $secret | trimAll "\r\n" -}}
+{{- if or (regexMatch $isSurelyId $decoded) (regexMatch `^[A-Za-z0-9/+]{40}$` $decoded) -}}
+{{- fail (printf "%s.secretAccessKey is in base64: give it as it is" $at) -}}
+{{- end -}}
 {{- end }}
 
 {{/*
@@ -144,6 +214,11 @@ so each location has one of its own. Takes a list of the context, the id, the re
 {{- if not (has . $inline) -}}
 {{- fail (printf "%s has %s without %s" $at (join ", " $inline) .) -}}
 {{- end -}}
+{{- end -}}
+{{- if eq $location "off-cluster" -}}
+{{- include "waypost.checkUsername" (list $at $registry $credential.username) -}}
+{{- else if eq $location "ecr" -}}
+{{- include "waypost.checkAccessKey" (list $at $credential) -}}
 {{- end -}}
 {{- include "waypost.name" $ }}-registry-{{ $id }}-{{ $use }}{{ if ne $location "off-cluster" }}-{{ $location }}{{ end -}}
 {{- end -}}

@@ -6,7 +6,7 @@ use super::{
     registry::{JsonText, RegistryRequest, Said},
 };
 use crate::{
-    registry::{Address, Credential, Login, Password, credential::token_problem},
+    registry::{Address, Credential, Location, Login, Password, credential::token_problem},
     store::Change,
 };
 
@@ -17,6 +17,8 @@ pub(super) enum Asked {
     Nothing,
     /// It is to go.
     Clear,
+    /// It is to go if it is for one of these locations, none of which is the one that is asked for.
+    ClearAt(Vec<Location>),
     /// It is to be this one.
     Set(Credential),
     /// It is this user's; nothing is said of the password.
@@ -32,6 +34,18 @@ pub(super) struct Family {
     docker_config: Said<JsonText>,
     file: Said<String>,
     env: Said<String>,
+}
+
+impl Asked {
+    /// The user of whom it is said, where one is.
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Set(Credential::Login(Login { username, .. })) => Some(username),
+            Self::Set(Credential::File { username, .. } | Credential::Environment { username, .. }) => Some(username),
+            Self::SameUser(username) => Some(username),
+            Self::Set(Credential::Key(_)) | Self::Nothing | Self::Clear | Self::ClearAt(_) => None,
+        }
+    }
 }
 
 impl Family {
@@ -81,6 +95,16 @@ impl Family {
             || self.docker_config.is_null()
             || self.file.is_null()
             || self.env.is_null()
+    }
+
+    /// The one that says which user it is.
+    pub(super) fn user_field(&self) -> String {
+        let name = if self.docker_config.is_this() {
+            "docker_config"
+        } else {
+            "username"
+        };
+        format!("{}_{name}", self.prefix)
     }
 
     /// What they ask for, for the registry at `address`, where that is known.

@@ -6,7 +6,12 @@ use super::{
     problem::FieldError,
     registry::{JsonText, RegistryRequest, Said},
 };
-use crate::registry::{Address, Credential, Key, Location, Password, google};
+use crate::registry::{
+    Address, Credential, Key, Location, Password,
+    amazon::{self, KeyPart},
+    credential::better_issued,
+    google,
+};
 
 /// Everything that may be said of one credential: only what is for the registry's location may be.
 pub(super) struct Slot {
@@ -56,10 +61,14 @@ impl Slot {
     /// What is asked for, for a registry of this location, at `address` where that is known.
     pub(super) fn asked(self, location: Location, address: Option<&Address>, errors: &mut Vec<FieldError>) -> Asked {
         let Self { password, key } = self;
-        let other_is_null = match location {
-            Location::OffCluster => key.is_null(),
-            Location::Ecr | Location::Gcr => password.is_null(),
-        };
+        let others_null: Vec<_> = [
+            (Location::OffCluster, password.is_null()),
+            (Location::Ecr, key.is_null_for_aws()),
+            (Location::Gcr, key.json.is_null()),
+        ]
+        .into_iter()
+        .filter_map(|(of, is_null)| (is_null && of != location).then_some(of))
+        .collect();
         let instead = instead(location, key.prefix);
         for (field, of) in key.given() {
             if of != location {
@@ -81,12 +90,22 @@ impl Slot {
             }
         }
         let asked = match location {
-            Location::OffCluster => password.asked(address, errors),
+            Location::OffCluster => {
+                let field = password.user_field();
+                let asked = password.asked(address, errors);
+                let problem = asked.user().zip(address).and_then(|(user, at)| better_issued(at, user));
+                if let Some((of, problem)) = problem {
+                    let instead = self::instead(of, key.prefix);
+                    let hint = format!("make the `location` `{}`, and {instead}", of.as_str());
+                    errors.push(FieldError::new(field, problem).hint(hint));
+                }
+                asked
+            }
             Location::Ecr => key.aws(errors),
             Location::Gcr => key.google(errors),
         };
         match asked {
-            Asked::Nothing if other_is_null => Asked::Clear,
+            Asked::Nothing if !others_null.is_empty() => Asked::ClearAt(others_null),
             asked => asked,
         }
     }
@@ -111,12 +130,12 @@ impl KeyFamily {
         .collect()
     }
 
-    fn is_null(&self) -> bool {
-        self.id.is_null() || self.secret.is_null() || self.session_token.is_null() || self.json.is_null()
+    fn is_null_for_aws(&self) -> bool {
+        self.id.is_null() || self.secret.is_null() || self.session_token.is_null()
     }
 
     fn aws(self, errors: &mut Vec<FieldError>) -> Asked {
-        let is_null = self.is_null();
+        let is_null = self.is_null_for_aws();
         let [id_field, secret_field, token_field] =
             ["access_key_id", "secret_access_key", "session_token"].map(|name| self.field(name));
         let mut missing = |field: &str, given: &str| {
@@ -138,33 +157,32 @@ impl KeyFamily {
             Said::This(token) => Some(password(token)),
             Said::Null | Said::Nothing => None,
         };
-        let before = errors.len();
-        let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !is_id(id.expose()) {
-            errors.push(FieldError::new(id_field, "it is no id of an access key: those are letters and digits").hint(format!(
-                "ids look like AKIAIOSFODNN7EXAMPLE; what is longer is the secret, and belongs into `{secret_field}`"
-            )));
-        } else if id.expose().starts_with(TEMPORARY) && session_token.is_none() {
-            errors.push(
-                FieldError::new(
-                    token_field,
-                    format!("it is missing: an access key that begins with {TEMPORARY} is a temporary one"),
-                )
-                .hint("give the session token that came with it; a key that lasts begins with AKIA"),
-            );
+        if let Some((part, problem)) = amazon::key_problem(id.expose(), secret.expose()) {
+            errors.push(match part {
+                KeyPart::Id => FieldError::new(id_field, problem).hint(format!(
+                    "ids look like AKIAIOSFODNN7EXAMPLE; what is longer is the secret, and belongs into `{secret_field}`"
+                )),
+                KeyPart::Secret => FieldError::new(secret_field, problem).hint("give it as AWS made it"),
+            });
             return Asked::Nothing;
         }
-        for (field, text) in [(secret_field, Some(&secret)), (token_field, session_token.as_ref())] {
-            let is_word = |text: &Password| {
-                !text.expose().is_empty() && text.expose().bytes().all(|byte| byte.is_ascii_graphic())
-            };
-            if text.is_some_and(|text| !is_word(text)) {
-                let problem = "it is empty, or has a space, a line end or a letter in it that is not ASCII";
-                errors.push(FieldError::new(field, problem).hint("give it as AWS made it"));
+        match &session_token {
+            None if id.expose().starts_with(TEMPORARY) => {
+                errors.push(
+                    FieldError::new(
+                        token_field,
+                        format!("it is missing: an access key that begins with {TEMPORARY} is a temporary one"),
+                    )
+                    .hint("give the session token that came with it; a key that lasts begins with AKIA"),
+                );
+                return Asked::Nothing;
             }
-        }
-        if errors.len() > before {
-            return Asked::Nothing;
+            Some(token) if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
+                let problem = "it is empty, or has a space, a line end or a letter in it that is not ASCII";
+                errors.push(FieldError::new(token_field, problem).hint("give it as AWS made it"));
+                return Asked::Nothing;
+            }
+            _ => {}
         }
         Asked::Set(Credential::Key(Key::Aws {
             id,
@@ -174,7 +192,7 @@ impl KeyFamily {
     }
 
     fn google(self, errors: &mut Vec<FieldError>) -> Asked {
-        let (is_null, field) = (self.is_null(), self.field("key_json"));
+        let (is_null, field) = (self.json.is_null(), self.field("key_json"));
         let Said::This(JsonText(mut text)) = self.json else {
             return if is_null { Asked::Clear } else { Asked::Nothing };
         };

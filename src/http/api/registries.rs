@@ -20,6 +20,8 @@ use crate::{
 /// What bodies are checked against.
 pub(super) fn shape() -> Shape {
     Shape::new(openapi::schema_of::<RegistryRequest>(), ANSWERED)
+        .hint("registry_id", REGISTRY_ID_HINT)
+        .called("url", "registry_url")
 }
 
 impl Api {
@@ -197,10 +199,13 @@ impl Understood {
         let mut change = |asked: &Asked, edition: &Option<Edition>, kept: &Option<Credential>, is_push: bool| {
             let wrong = match (asked, elsewhere) {
                 (Asked::Clear, _) => return Change::Clear,
+                (Asked::ClearAt(others), _) if others.contains(&location) => return Change::Clear,
                 (Asked::Set(credential), _) => return Change::Set(credential.clone()),
-                (Asked::Nothing, _) if edition.is_none() => return Change::Keep,
-                (Asked::Nothing, None) => return Change::Keep,
-                (Asked::Nothing, Some(only)) => format!("it is kept only where {only}, and that changes"),
+                (Asked::Nothing | Asked::ClearAt(_), _) if edition.is_none() => return Change::Keep,
+                (Asked::Nothing | Asked::ClearAt(_), None) => return Change::Keep,
+                (Asked::Nothing | Asked::ClearAt(_), Some(only)) => {
+                    format!("it is kept only where {only}, and that changes")
+                }
                 (Asked::SameUser(_), _) if edition.is_none() || location.issues() => {
                     "it is missing: there is none to keep".to_owned()
                 }
@@ -227,7 +232,7 @@ impl Understood {
             return Err(Problem::invalid(errors));
         }
         let mut spec = self.spec.clone();
-        if self.pull == Asked::Nothing {
+        if matches!(self.pull, Asked::Nothing | Asked::ClearAt(_)) {
             as_it_was_written(&current.id, &mut spec, current);
         }
         spec.pull_credential.clone_from(&current.spec.pull_credential);
@@ -381,7 +386,7 @@ fn chosen_id(request: &RegistryRequest) -> Result<String, Problem> {
 
 fn new_credential(asked: Asked, prefix: &str, errors: &mut Vec<FieldError>) -> Change {
     match asked {
-        Asked::Nothing | Asked::Clear => Change::Clear,
+        Asked::Nothing | Asked::Clear | Asked::ClearAt(_) => Change::Clear,
         Asked::Set(credential) => Change::Set(credential),
         Asked::SameUser(_) => {
             let field = format!("{prefix}_password");
@@ -447,6 +452,8 @@ const SAME_TOKEN_HOSTS: &str = "`token_hosts` names no other host than before";
 
 const GIVE_AGAIN: &str = "give it again, or null to have none";
 const GIVE_NULL: &str = "make it null: at the other location it is of no use";
+
+const REGISTRY_ID_HINT: &str = "it is twelve digits, as text and without dashes: \"123456789012\"";
 
 pub(super) const USUALLY_LISTED: usize = 100;
 pub(super) const MOST_LISTED: usize = 500;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use waypost::registry::{Registry, RegistrySpec};
+use waypost::registry::{Registry, RegistrySpec, amazon, google};
 
 use super::{documents, notes, object, render, string, template, yaml};
 use crate::support::program::{Directory, Finished};
@@ -102,11 +102,136 @@ fn what_does_not_go_together_is_refused_with_a_sentence() {
             "the location is off-cluster: its host goes into url",
         ),
         (gcr(json!({"keyJson": 1})), "'/registries/r/keyJson'"),
+        (
+            off(
+                json!({"url": "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com:443/team", "username": "AWS", "password": "p"}),
+            ),
+            "registries.r.username is that of ECR's tokens: such a password ends after twelve hours. Say location: ecr",
+        ),
+        (
+            off(json!({"url": "eu.gcr.io/project", "push": {"username": "oauth2accesstoken", "password": "p"}})),
+            "registries.r.push.username is that of Google's tokens: such a password ends after an hour. Say location: gcr",
+        ),
+        (
+            off(json!({"url": "Europe-docker.pkg.dev/project", "username": "_json_key", "password": "p"})),
+            "registries.r.username goes with the key of a service account: one to pull with would reach every admitted",
+        ),
+        (
+            off(json!({"url": "gcr.io", "username": "_json_key_base64", "password": "p"})),
+            "namespace. Say location: gcr, and give keyJson",
+        ),
     ] {
         let refused = with(&json!({"registries": {"r": registry}}));
         assert_eq!(refused.code, Some(1), "{registry} was accepted");
         refused.complains(complaint);
     }
+}
+
+#[test]
+fn an_access_key_that_cannot_be_one_is_refused_and_not_shown() {
+    const ID: &str = "AKIAIOSFODNN7EXAMPLE";
+    const SECRET: &str = "hunter2hunter2hunter2hunter2hunter2/unter";
+    let secret = &SECRET[1..];
+    let base64 = |text: &str| STANDARD.encode(text);
+    let no_id = "accessKeyId is no id of an access key: those are 16 to 128 upper-case letters and digits";
+    let id = "secretAccessKey is the id of an access key";
+    for (given, other, complaint) in [
+        (secret, ID, no_id),
+        ("hunter2", secret, no_id),
+        (&base64(ID), secret, "accessKeyId is in base64: give it as it is"),
+        (
+            &base64(&format!("{ID}\n")),
+            secret,
+            "accessKeyId is in base64: give it as it is",
+        ),
+        (ID, ID, id),
+        (ID, "ASIAI44QH8DHBEXAMPLE", id),
+        (ID, &base64(ID), "secretAccessKey is in base64: give it as it is"),
+        (ID, &base64(secret), "secretAccessKey is in base64: give it as it is"),
+        (ID, "hunter2 hunter2", "secretAccessKey has a space"),
+    ] {
+        let key = json!({"accessKeyId": given, "secretAccessKey": other});
+        for (at, registry) in [
+            ("registries.r.", key.clone()),
+            ("registries.r.push.", json!({"push": key})),
+        ] {
+            let registry = self::registry(&json!({"location": "ecr", "region": "eu-central-1"}), registry);
+            let refused = with(&json!({"registries": {"r": registry}}));
+            assert_eq!(refused.code, Some(1), "{given} {other} was accepted");
+            let refused = refused.complains(&format!("{at}{complaint}"));
+            for shown in [given, other] {
+                assert!(!refused.stderr.contains(shown), "{}", refused.stderr);
+            }
+        }
+    }
+    // With the line end of a file that --set-file takes.
+    let key = json!({"accessKeyId": format!("{ID}\n"), "secretAccessKey": format!("{secret}\n")});
+    let registry = registry(&json!({"location": "ecr", "region": "eu-central-1"}), key);
+    with(&json!({"registries": {"r": registry}})).exits(0);
+}
+
+/// Those at which no region and no `hostname` has to be said.
+#[test]
+fn the_hosts_of_issuers_are_those_that_the_program_knows() {
+    let at_home = [
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com",
+        "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+        "123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov",
+        "123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov",
+        "123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk",
+        "123456789012.dkr.ecr.us-isof-south-1.csp.hci.ic.gov",
+        "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+        "123456789012.dkr-ecr.eu-central-1.on.aws",
+        "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws",
+        "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+    ];
+    let mut registries = serde_json::Map::new();
+    for (at, host) in at_home.iter().enumerate() {
+        assert!(amazon::of_host(host).is_some(), "{host}");
+        registries.insert(
+            format!("url-{at}"),
+            json!({"location": "ecr", "url": format!("{host}/team")}),
+        );
+        registries.insert(format!("hostname-{at}"), json!({"location": "ecr", "hostname": host}));
+    }
+    for (at, host) in ["gcr.io", "eu.gcr.io", "docker.pkg.dev", "us-docker.pkg.dev"]
+        .iter()
+        .enumerate()
+    {
+        assert!(google::is_google_host(host), "{host}");
+        registries.insert(
+            format!("google-{at}"),
+            json!({"location": "gcr", "url": format!("{host}/team")}),
+        );
+    }
+    let rendered = with(&json!({"registries": registries})).exits(0);
+    let configuration = object(rendered.out(), "ConfigMap", "waypost")["data"]["waypost.yaml"].clone();
+    assert!(
+        !configuration.as_str().unwrap().contains("ambient_hosts"),
+        "{configuration}"
+    );
+    for id in registries.keys() {
+        assert_eq!(Registry::check(id, &spec(rendered.out(), id)), Ok(()), "{id}");
+    }
+    for host in [
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com.cn",
+        "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-central-1.on.aws",
+        "123456789012.dkr-ecr.eu-central-1.amazonaws.com",
+        "123456789012.dkr-ecr.us-iso-east-1.on.aws",
+        "123456789012.dkr.ecr.eu-central.amazonaws.com",
+        "12345678901.dkr.ecr.eu-central-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com.example.com",
+    ] {
+        assert_eq!(amazon::of_host(host), None, "{host}");
+        with(&json!({"registries": {"r": {"location": "ecr", "url": host}}}))
+            .complains("registries.r.region is missing");
+        with(&json!({"registries": {"r": {"location": "ecr", "hostname": host}}}))
+            .complains("registries.r.region is missing");
+    }
+    assert!(!google::is_google_host("-.gcr.io"));
+    with(&json!({"registries": {"r": {"location": "gcr", "url": "-docker.pkg.dev"}}})).complains("registries.r.url");
 }
 
 /// Whoever gives it in base64, as Kubernetes has Secrets, or the wrong file.
@@ -280,7 +405,7 @@ fn a_secret_that_is_called_the_same_is_of_the_same_type() {
     };
     let mut all = [
         json!({"url": "r.io", "username": "u", "password": "p"}),
-        json!({"location": "ecr", "region": "eu-central-1", "accessKeyId": "a", "secretAccessKey": "b"}),
+        json!({"location": "ecr", "region": "eu-central-1", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "b"}),
         json!({"location": "gcr", "keyJson": {"type": "service_account"}}),
     ]
     .map(secrets)
@@ -298,7 +423,7 @@ fn hosts_that_values_name_get_tokens_of_the_controllers_own_identity() {
         let text = object(rendered.out(), "ConfigMap", "waypost")["data"]["waypost.yaml"].clone();
         yaml("waypost.yaml", text.as_str().unwrap()).remove(0)
     };
-    let key = json!({"accessKeyId": "a", "secretAccessKey": "b"});
+    let key = json!({"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "b"});
     let ecr = |id: &str, more: Value| {
         let registry = registry(&json!({"location": "ecr", "region": "eu-central-1"}), more);
         (id.to_owned(), registry)

@@ -6,6 +6,7 @@ use crate::{
     store::Issuance,
 };
 
+const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
 
 pub(super) fn google_key() -> Value {
@@ -23,7 +24,7 @@ fn with(body: &Value, fields: Value) -> Value {
 
 fn ecr() -> Value {
     json!({
-        "name": "ecr", "location": "ecr", "region": "eu-central-1", "access_key_id": "AKIA1", "secret_access_key": "hunter2",
+        "name": "ecr", "location": "ecr", "region": "eu-central-1", "access_key_id": ID, "secret_access_key": "hunter2",
     })
 }
 
@@ -73,15 +74,15 @@ async fn what_was_given_is_shown_but_for_keys_and_the_account_when_it_is_known()
         json!({
             "pull_role_arn": "arn:aws:iam::123456789012:role/pull", "pull_role_external_id": "x1",
             "repositories": {"create": true, "tags": {"a": "b"}}, "session_token": "hunter2-session",
-            "push_access_key_id": "AKIA2", "push_secret_access_key": "hunter2-push",
+            "push_access_key_id": "AKIAI44QH8DHBEXAMPLE", "push_secret_access_key": "hunter2-push",
         }),
     );
     let shown = api.admin("POST", "/v1/registries", body).await.is(201).json();
     assert_eq!(
         api.keys("ecr").await,
         Keys {
-            pull: aws("AKIA1", "hunter2", Some("hunter2-session")),
-            push: aws("AKIA2", "hunter2-push", None),
+            pull: aws(ID, "hunter2", Some("hunter2-session")),
+            push: aws("AKIAI44QH8DHBEXAMPLE", "hunter2-push", None),
         }
     );
     assert_eq!(api.credentials("ecr").await, Credentials::default());
@@ -225,7 +226,7 @@ async fn what_does_not_go_together_is_refused_with_what_to_give_in_its_place() {
     for (body, fields, expected, hint) in [
         (
             &bare,
-            json!({"access_key_id": "AKIA1"}),
+            json!({"access_key_id": ID}),
             "secret_access_key: it is missing: `access_key_id` is given",
             "Waypost's own identity",
         ),
@@ -243,19 +244,37 @@ async fn what_does_not_go_together_is_refused_with_what_to_give_in_its_place() {
         ),
         (
             &bare,
-            json!({"access_key_id": "ASIA1", "secret_access_key": "hunter2"}),
+            json!({"access_key_id": "ASIAIOSFODNN7EXAMPLE", "secret_access_key": "hunter2"}),
             "session_token: it is missing: an access key that begins with ASIA is a temporary one",
             "AKIA",
         ),
         (
             &bare,
-            json!({"access_key_id": "hunter2/+", "secret_access_key": "AKIA1"}),
-            "access_key_id: it is no id of an access key: those are letters and digits",
+            json!({"access_key_id": "hunter2hunter2hunter2hunter2hunter2hunte", "secret_access_key": ID}),
+            "access_key_id: it is no id of an access key: those are 16 to 128 upper-case letters and digits",
             "belongs into `secret_access_key`",
         ),
         (
             &bare,
-            json!({"access_key_id": "AKIA1", "secret_access_key": "hunter2\n"}),
+            json!({"push_access_key_id": ID, "push_secret_access_key": ID}),
+            "push_secret_access_key: it is the id of an access key: the secret is what AWS shows once, when it makes the key",
+            "as AWS made it",
+        ),
+        (
+            &bare,
+            json!({"access_key_id": "QUtJQUlPU0ZPRE5ON0VYQU1QTEU=", "secret_access_key": "hunter2"}),
+            "access_key_id: it is in base64: give it as it is",
+            "AKIAIOSFODNN7EXAMPLE",
+        ),
+        (
+            &bare,
+            json!({"access_key_id": ID, "secret_access_key": "hunter2", "session_token": "hunter2 "}),
+            "session_token: it is empty, or has a space, a line end or a letter in it that is not ASCII",
+            "as AWS made it",
+        ),
+        (
+            &bare,
+            json!({"access_key_id": ID, "secret_access_key": "hunter2\n"}),
             "secret_access_key: it is empty, or has a space, a line end or a letter in it that is not ASCII",
             "as AWS made it",
         ),
@@ -315,7 +334,7 @@ async fn what_does_not_go_together_is_refused_with_what_to_give_in_its_place() {
         ),
         (
             &off,
-            json!({"push_access_key_id": "AKIA1"}),
+            json!({"push_access_key_id": ID}),
             "push_access_key_id: it is for the location `ecr`, and the location is `off-cluster`",
             "`registry_push_password`",
         ),
@@ -354,6 +373,48 @@ async fn what_does_not_go_together_is_refused_with_what_to_give_in_its_place() {
             json!({"repositories": {"create": true, "immutableTags": true}}),
             "repositories.immutableTags: there is no such field",
             "immutable_tags",
+        ),
+        (
+            &bare,
+            json!({"registry_id": 123456789012_u64}),
+            "registry_id: expected a string, found a number",
+            "twelve digits, as text",
+        ),
+        (
+            &bare,
+            json!({"registry_id": "1234-5678-9012"}),
+            "registry_id: it has more than 12 characters",
+            "without dashes",
+        ),
+        (
+            &bare,
+            json!({"url": "r.io"}),
+            "url: there is no such field",
+            "did you mean `registry_url`?",
+        ),
+        (
+            &bare,
+            json!({"registryId": "123456789012"}),
+            "registryId: there is no such field",
+            "did you mean `registry_id`?",
+        ),
+        (
+            &bare,
+            json!({"accessKeyId": ID}),
+            "accessKeyId: there is no such field",
+            "did you mean `access_key_id`?",
+        ),
+        (
+            &bare,
+            json!({"pushSecretAccessKey": "hunter2"}),
+            "pushSecretAccessKey: there is no such field",
+            "did you mean `push_secret_access_key`?",
+        ),
+        (
+            &google,
+            json!({"keyJson": google_key()}),
+            "keyJson: there is no such field",
+            "did you mean `key_json`?",
         ),
     ] {
         let body = with(body, fields.clone());
@@ -441,6 +502,126 @@ async fn a_key_of_which_nothing_is_said_is_kept_for_the_registry_that_it_was_giv
     }
 }
 
+/// Whoever has one script for all registries gives null for what a registry does not have.
+#[tokio::test]
+async fn null_for_what_is_for_another_location_leaves_the_key_alone() {
+    let of_ecr = json!({"access_key_id": null, "push_session_token": null});
+    let of_google = json!({"key_json": null, "push_key_json": null});
+    let passwords = json!({"registry_password": null, "registry_push_docker_config": null});
+    let keys = json!({
+        "push_access_key_id": "AKIAI44QH8DHBEXAMPLE", "push_secret_access_key": "hunter2-push", "push_key_json": null,
+    });
+    for (body, others) in [
+        (with(&ecr(), keys), with(&passwords, of_google.clone())),
+        (
+            with(&gcr(), json!({"push_key_json": google_key()})),
+            with(&passwords, of_ecr.clone()),
+        ),
+        (
+            json!({
+                "name": "off", "registry_url": "r.io", "registry_username": "u", "registry_password": "hunter2",
+                "registry_push_username": "p", "registry_push_password": "hunter2",
+            }),
+            with(&of_ecr, of_google.clone()),
+        ),
+    ] {
+        let api = Asked::new();
+        let id = body["name"].as_str().unwrap();
+        let path = format!("/v1/registries/{id}");
+        api.admin("POST", "/v1/registries", body.clone()).await.is(201);
+        let had = (api.keys(id).await, api.credentials(id).await);
+        let mut bare = body.clone();
+        bare.as_object_mut()
+            .unwrap()
+            .retain(|field, _| ["name", "location", "region", "registry_url"].contains(&&**field));
+        let sent = with(&bare, others.clone());
+        api.admin("PUT", &path, sent).await.is(200);
+        assert_eq!((api.keys(id).await, api.credentials(id).await), had, "{others}");
+        // Elsewhere, null for what was kept is right, and for what never was it says nothing.
+        let other = if id == "gcr" { "ecr" } else { "gcr" };
+        let mut moved = json!({"name": id, "location": other});
+        if other == "ecr" {
+            moved["region"] = json!("eu-central-1");
+        }
+        let neither = if id == "off" { &of_ecr } else { &passwords };
+        api.admin("PUT", &path, with(&moved, neither.clone())).await.is(422);
+        assert_eq!((api.keys(id).await, api.credentials(id).await), had, "{others}");
+        let own = match id {
+            "ecr" => &of_ecr,
+            "gcr" => &of_google,
+            _ => &passwords,
+        };
+        api.admin("PUT", &path, with(&moved, own.clone())).await.is(200);
+        assert_eq!(api.keys(id).await, Keys::default(), "{others}");
+        assert_eq!(api.credentials(id).await, Credentials::default(), "{others}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_or_a_key_is_no_password_where_tokens_are_issued_of_it() {
+    let api = Asked::new();
+    let amazon = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+    let aws = "`AWS` is the user of ECR's tokens: such a password ends after twelve hours";
+    let oauth = "`oauth2accesstoken` is the user of Google's tokens: such a password ends after an hour";
+    let json_key = "the password of `_json_key` is the key of a service account: one to pull with would reach every admitted namespace";
+    let config = |host: &str| json!({"auths": {host: {"username": "AWS", "password": "hunter2"}}});
+    for (url, fields, expected, hint) in [
+        (
+            amazon,
+            json!({"registry_username": "AWS", "registry_password": "hunter2"}),
+            format!("registry_username: {aws}"),
+            "make the `location` `ecr`, and give `access_key_id` and `secret_access_key`, or neither",
+        ),
+        (
+            "123456789012.dkr-ecr.eu-central-1.on.aws:443/team",
+            json!({"registry_username": "AWS", "registry_password_file": "/run/hunter"}),
+            format!("registry_username: {aws}"),
+            "`ecr`",
+        ),
+        (
+            amazon,
+            json!({"registry_push_docker_config": config(amazon)}),
+            format!("registry_push_docker_config: {aws}"),
+            "give `push_access_key_id`",
+        ),
+        (
+            "eu.gcr.io/project",
+            json!({"registry_username": "oauth2accesstoken", "registry_password_env": "TOKEN"}),
+            format!("registry_username: {oauth}"),
+            "make the `location` `gcr`, and give `key_json`, or nothing",
+        ),
+        (
+            "https://Europe-docker.pkg.dev/project",
+            json!({"registry_username": "_json_key", "registry_password": "hunter2"}),
+            format!("registry_username: {json_key}"),
+            "give `key_json`",
+        ),
+        (
+            "gcr.io",
+            json!({"registry_push_username": "_json_key_base64", "registry_push_password": "hunter2"}),
+            format!("registry_push_username: {json_key}"),
+            "give `push_key_json`",
+        ),
+    ] {
+        let body = with(&json!({"name": "x", "registry_url": url}), fields);
+        let reply = api.admin("POST", "/v1/registries", body).await;
+        let reply = reply.says(Kind::Invalid, &[&expected]);
+        let error = &reply.json()["errors"][0];
+        assert!(error["hint"].as_str().unwrap().contains(hint), "{error}");
+    }
+    for (id, url, user) in [
+        ("a", "r.io", "AWS"),
+        ("b", amazon, "robot"),
+        ("c", "public.ecr.aws", "AWS"),
+        ("d", "gcr.io", "AWS"),
+        ("e", amazon, "_json_key"),
+        ("f", "harbor.example.com", "_json_key"),
+    ] {
+        let body = json!({"name": id, "registry_url": url, "registry_username": user, "registry_password": "hunter2"});
+        api.admin("POST", "/v1/registries", body).await.is(201);
+    }
+}
+
 #[tokio::test]
 async fn before_ecr_was_asked_nobody_knows_whether_an_account_is_the_same() {
     let api = Asked::new();
@@ -454,10 +635,13 @@ async fn before_ecr_was_asked_nobody_knows_whether_an_account_is_the_same() {
     );
     let body = with(
         &body,
-        json!({"access_key_id": "AKIA3", "secret_access_key": "hunter2-new"}),
+        json!({"access_key_id": "AKIAI55QH8DHBEXAMPLE", "secret_access_key": "hunter2-new"}),
     );
     api.admin("PUT", "/v1/registries/ecr", body).await.is(200);
-    assert_eq!(api.keys("ecr").await.pull, aws("AKIA3", "hunter2-new", None));
+    assert_eq!(
+        api.keys("ecr").await.pull,
+        aws("AKIAI55QH8DHBEXAMPLE", "hunter2-new", None)
+    );
 }
 
 #[tokio::test]
@@ -472,7 +656,7 @@ async fn a_password_does_not_become_a_key_and_a_key_no_password() {
         .says(Kind::Invalid, said);
     assert!(reply.text.contains("make it null"), "{}", reply.text);
     // Another credential takes its place.
-    let given = with(&body, json!({"access_key_id": "AKIA1", "secret_access_key": "hunter2"}));
+    let given = with(&body, json!({"access_key_id": ID, "secret_access_key": "hunter2"}));
     let shown = api.admin("PUT", "/v1/registries/corp", given).await.is(200).json();
     assert_eq!(
         (&shown["has_key"], &shown["has_pull_credential"]),

@@ -341,7 +341,7 @@ async fn the_line_of_a_request_says_who_did_what_and_nothing_of_what_was_sent() 
         }
     }
     let body = json!({
-        "name": "ecr", "location": "ecr", "region": "eu-central-1", "access_key_id": "hunter2", "secret_access_key": "hunter2",
+        "name": "ecr", "location": "ecr", "region": "eu-central-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "hunter2",
         "session_token": "hunter2",
     });
     api.admin("POST", "/v1/registries", body).await.is(201);
