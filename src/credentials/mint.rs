@@ -5,7 +5,7 @@
 use crate::{
     credentials::{IssueError, Issued, gcr},
     oci::Roots,
-    registry::{EcrIssuer, GoogleIssuer, Issuer, Key, Registry},
+    registry::{EcrIssuer, GoogleIssuer, Issuer, Key, Registry, Scheme},
 };
 
 /// Whoever has tokens issued.
@@ -89,23 +89,28 @@ impl Mint {
                 Issuer::Google(_) => "Google's",
             };
             return Err(misconfigured(format!(
-                "a token of Waypost's own identity would be sent to {host}, which is no registry of {whose}: name that host in \
+                "a token of Waypost's own identity would be sent to {host}, which is no registry of {whose} that is reached by TLS as such: name that host in \
                  `issuers.ambient_hosts` of Waypost's configuration, or give a key of the registry's own"
             )));
         }
         Ok(issuer)
     }
 
-    /// A host that the token would go to, and that is neither the issuer's nor named.
+    /// A host that the token would go to, and that is neither the issuer's nor named. An issuer's is none that is reached without TLS, or whose
+    /// certificate may be of somebody whom the registry names.
     fn stranger<'r>(&self, registry: &'r Registry, issuer: &Issuer) -> Option<&'r str> {
         let endpoint = registry.endpoint.host.as_str();
-        let hosts = [&*registry.address.host, endpoint].into_iter();
-        let mut hosts = hosts.chain(registry.token_hosts.iter().map(|host| &**host));
-        hosts.find(|host| {
+        let by_tls = registry.endpoint.scheme == Scheme::Https;
+        let as_usual = registry.endpoint.ca_bundle.is_none();
+        // Nodes reach the first as they reach everybody.
+        let hosts = [(&*registry.address.host, true), (endpoint, by_tls && as_usual)];
+        let issuing = registry.token_hosts.iter().map(|host| (&**host, as_usual));
+        let stranger = hosts.into_iter().chain(issuing).find(|(host, is_sure)| {
             let name = without_port(host);
             let named = |named: &String| named.eq_ignore_ascii_case(host) || named.eq_ignore_ascii_case(name);
-            !issuer.is_at_home_at(name) && !self.settings.ambient_hosts.iter().any(named)
-        })
+            !(*is_sure && issuer.is_at_home_at(name)) && !self.settings.ambient_hosts.iter().any(named)
+        });
+        stranger.map(|(host, _)| host)
     }
 
     #[cfg(feature = "ecr")]

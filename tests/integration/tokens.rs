@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use waypost_issuers::Counts;
+use waypost_issuers::{Counts, Rights, Verdict};
 
 use crate::support::cluster::case::Case;
 use crate::support::cluster::{Cluster, Size};
@@ -41,7 +41,7 @@ fn is_renewed_at_half_its_life(case: &Case<'_>, guarded: &Guarded, life: Duratio
     assert!(guarded.is_good(&first), "it was renewed after its end");
     assert!(guarded.is_good(&second), "{:?}", guarded.verdict(&second));
     // When somebody asked, not when somebody else saw it.
-    let issued = guarded.tokens.issued();
+    let issued = guarded.tokens.issued(Rights::Pull);
     let last: [Instant; 2] = issued[issued.len() - 2..].try_into().unwrap();
     let share = (last[1] - last[0]).as_secs_f64() / life.as_secs_f64();
     assert!((0.4..0.75).contains(&share), "renewed after {share} of its life");
@@ -52,7 +52,7 @@ fn is_renewed_at_half_its_life(case: &Case<'_>, guarded: &Guarded, life: Duratio
 /// That the token which namespaces have stays what it is when it has ended, where there is no other.
 fn ends_and_stays(case: &Case<'_>, guarded: &Guarded, last: &Pulled) {
     eventually("the token's end", || {
-        (guarded.verdict(last) == waypost_issuers::Verdict::Ended).then_some(())
+        (guarded.verdict(last) == Verdict::Ended).then_some(())
     });
     assert_eq!(pulls_with(case, &guarded.host(), |_| true), *last);
 }

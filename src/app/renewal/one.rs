@@ -242,7 +242,7 @@ impl One {
 
     fn issuance(&self) -> Option<&Issuance> {
         let issuance = self.stored.issuance.as_ref();
-        issuance.filter(|issuance| issuance.place == self.asked.place)
+        issuance.filter(|issuance| issuance.is_for(&self.stored.spec))
     }
 
     /// Has a token issued and kept, if it is still time for that.

@@ -308,7 +308,9 @@ impl Kubernetes {
             return Ok(None);
         };
         let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
-        let credential = found.ok_or(Unusable::Missing);
+        let credential = found
+            .ok_or(Unusable::Missing)
+            .and_then(|secret| of_this(secret, &object.id));
         let credential = credential.and_then(|secret| credential_of(secret, purpose, spec));
         let credential = credential.map_err(|why| {
             StoreError::Unavailable(format!(
@@ -383,6 +385,16 @@ fn credential_of(secret: Secret, purpose: Purpose, spec: &RegistrySpec) -> Resul
     }
 }
 
+/// A Secret that Waypost has written is for the registry that it was written for: whoever may name one does not get another's.
+fn of_this(mut secret: Secret, id: &str) -> Result<Secret, Unusable> {
+    let meta = &secret.metadata;
+    if tokens::issued_for(meta).is_some() || registry_of(meta).is_some_and(|of| of != id) {
+        wipe(&mut secret);
+        return Err(Unusable::AnothersOwn);
+    }
+    Ok(secret)
+}
+
 /// The key that tokens are issued by.
 fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
     let is_ours = is_ours(&secret.metadata);
@@ -410,7 +422,11 @@ fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
             _ => Key::Aws {
                 id: text(ACCESS_KEY_ID)?.ok_or(Unusable::NoAccessKey)?,
                 secret: text(SECRET_ACCESS_KEY)?.ok_or(Unusable::NoAccessKey)?,
-                session_token: text(SESSION_TOKEN)?,
+                // What was made of a variable that is not set is empty.
+                session_token: match text(SESSION_TOKEN) {
+                    Err(Unusable::NoText(_)) => None,
+                    session_token => session_token?,
+                },
             },
         })
     };
@@ -454,6 +470,8 @@ pub(super) enum Unusable {
     NoAccessKey,
     #[error("has no `key.json`, which is the key of a Google service account")]
     NoKeyJson,
+    #[error("was written by Waypost for a registry, and is no other's: give this one a Secret of its own")]
+    AnothersOwn,
     #[error("has neither a `token` nor a `password`")]
     NoToken,
     #[error("has a `{0}` that is empty or no text")]

@@ -81,7 +81,10 @@ impl Kubernetes {
                 metadata: ObjectMeta {
                     name: Some(name.clone()),
                     labels: Some(entries([(MANAGED_BY, "waypost"), (ISSUED_FOR, &object.id)])),
-                    annotations: Some(entries([(PLACE, &issuance.place)])),
+                    annotations: Some(entries([
+                        (PLACE, &issuance.place),
+                        (ACCOUNT, issuance.account.as_deref().unwrap_or_default()),
+                    ])),
                     owner_references: Some(vec![object.owner()]),
                     // Only as it was seen, and none where there was none.
                     resource_version: present.as_ref().and_then(|meta| meta.resource_version.clone()),
@@ -173,7 +176,12 @@ impl Kubernetes {
 
     /// Says of the object no more that it has a token.
     async fn forget_issuance(&self, object: &Object) -> Result<(), Failed> {
-        let forgotten = self.patch_status(&object.id, json!({"uid": object.uid}), json!({ TOKEN: null }));
+        // Only of what was looked at: another token may have been kept meanwhile.
+        let mut meta = json!({"uid": object.uid});
+        if object.revision > 0 {
+            meta["resourceVersion"] = object.revision.to_string().into();
+        }
+        let forgotten = self.patch_status(&object.id, meta, json!({ TOKEN: null }));
         match forgotten.await {
             // It is gone, or another one.
             Err(Failed {
@@ -269,8 +277,11 @@ fn is_owned(meta: &ObjectMeta, object: &Object) -> bool {
 
 /// Whether this is the token that `issuance` is about.
 fn is_token(meta: &ObjectMeta, object: &Object, issuance: &Issuance) -> bool {
-    let place = meta.annotations.as_ref().and_then(|all| all.get(PLACE));
-    issued_for(meta) == Some(&object.id) && is_owned(meta, object) && place == Some(&issuance.place)
+    let said = |key| meta.annotations.as_ref().and_then(|all| all.get(key));
+    issued_for(meta) == Some(&object.id)
+        && is_owned(meta, object)
+        && said(PLACE) == Some(&issuance.place)
+        && said(ACCOUNT).map(String::as_str) == Some(issuance.account.as_deref().unwrap_or_default())
 }
 
 fn entries<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -282,6 +293,9 @@ const ISSUED_FOR: &str = "waypost.dev/token-of";
 
 /// Which registry it was then, as [`Issuance::place`] has it.
 const PLACE: &str = "waypost.dev/place";
+
+/// Whose registry it is, where ECR was asked for that: with another key it may be another.
+const ACCOUNT: &str = "waypost.dev/account";
 
 /// How often somebody else may be faster.
 const ATTEMPTS: u32 = 8;

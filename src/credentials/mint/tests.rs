@@ -46,6 +46,8 @@ fn a_token_of_waypost_s_own_identity_goes_to_the_issuer_and_to_who_was_named() {
         spec
     };
     let nothing: fn(&mut RegistrySpec) = |_| {};
+    let plain: fn(&mut RegistrySpec) = |spec| spec.plain_http = true;
+    let bundle: fn(&mut RegistrySpec) = |spec| spec.ca_bundle = Some("-----BEGIN CERTIFICATE-----".to_owned());
     let endpoint: fn(&mut RegistrySpec) = |spec| spec.endpoint = Some("http://proxy:5000".to_owned());
     let token_host: fn(&mut RegistrySpec) = |spec| spec.token_hosts = vec!["auth.corp".to_owned()];
     for (spec, change, named, stranger) in [
@@ -65,6 +67,10 @@ fn a_token_of_waypost_s_own_identity_goes_to_the_issuer_and_to_who_was_named() {
             Some("registry.corp:5001"),
         ),
         (google("registry.corp"), nothing, &["corp"], Some("registry.corp")),
+        // By TLS, and certified by those that everybody trusts.
+        (google("eu.gcr.io"), plain, &[], Some("eu.gcr.io")),
+        (google("eu.gcr.io"), bundle, &[], Some("eu.gcr.io")),
+        (google("eu.gcr.io"), bundle, &["eu.gcr.io"], None),
         // Waypost itself sends it to these.
         (google("eu.gcr.io"), endpoint, &[], Some("proxy:5000")),
         (google("eu.gcr.io"), endpoint, &["proxy"], None),

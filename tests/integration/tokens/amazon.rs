@@ -79,10 +79,7 @@ impl Stage {
 fn an_access_key_stays_at_home_and_namespaces_get_tokens_that_pull_renewed_at_half_their_life() {
     on_control_plane("amazon", |case| {
         let life = Duration::from_secs(16);
-        let stage = Stage::set(case, life);
-        let mut request = stage.request(case);
-        request["registry_id"] = ACCOUNT.into();
-        register(&stage.waypost, &stage.leaks, &request);
+        let stage = Stage::registered(case, life);
         is_said(&stage.waypost, "amazon", "True", "");
         is_renewed_at_half_its_life(case, &stage.guarded, life);
         let printed = says_nothing_of(stage.waypost, "amazon", &stage.leaks);

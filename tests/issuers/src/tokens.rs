@@ -65,10 +65,12 @@ impl Tokens {
         }
     }
 
-    /// When each was issued so far, in this order.
+    /// When each with these rights was issued so far, in this order.
     #[must_use]
-    pub fn issued(&self) -> Vec<Instant> {
-        let mut issued: Vec<_> = self.book().values().map(|token| token.issued).collect();
+    pub fn issued(&self, rights: Rights) -> Vec<Instant> {
+        let book = self.book();
+        let with = book.values().filter(|token| token.rights == rights);
+        let mut issued: Vec<_> = with.map(|token| token.issued).collect();
         issued.sort();
         issued
     }

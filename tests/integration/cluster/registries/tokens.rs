@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use waypost::registry::{Key, Keys, Location, Login, Password, RegistrySpec};
+use waypost::registry::{Credential, Key, Keys, Location, Login, Password, RegistrySpec};
 use waypost::store::{Change, Draft, Issuance, News, Store as _, StoreError, Token};
 
 use super::{Home, REGISTRIES, name, on_a_cluster_with_registries, registry};
@@ -359,4 +359,36 @@ pub(super) fn token(text: &str) -> Token {
             origin: Issuance::origin(&draft().spec, None),
         },
     }
+}
+
+#[test]
+fn a_secret_that_was_written_for_one_registry_is_no_others() {
+    on_a_cluster_with_registries("no-others", |case| {
+        let home = Home::open(case);
+        home.create("cern", draft()).unwrap();
+        home.issue("cern", &token("t")).unwrap();
+        let login = Login {
+            username: "u".to_owned(),
+            password: Password::new("p".to_owned()),
+        };
+        let corp = Draft {
+            spec: RegistrySpec {
+                url: Some("corp.example.com".to_owned()),
+                ..RegistrySpec::default()
+            },
+            pull: Change::Set(Credential::Login(login)),
+            ..draft()
+        };
+        home.create("corp", corp).unwrap();
+        let object = case.admin.get(&format!("{REGISTRIES}/corp")).unwrap();
+        let written = object["spec"]["pullCredential"]["secretName"].as_str().unwrap();
+        for (id, secret) in [("evil", "cern-token"), ("twin", written)] {
+            let spec = json!({"url": "evil.example.com", "pullCredential": {"secretName": secret}});
+            case.admin.post(REGISTRIES, &registry(id, &spec)).unwrap();
+            let refused = home.password(id).unwrap_err().to_string();
+            assert!(refused.contains("and is no other's"), "{refused}");
+        }
+        assert_eq!(home.password("cern"), Ok(Some("t".to_owned())));
+        assert_eq!(home.password("corp"), Ok(Some("p".to_owned())));
+    });
 }
