@@ -178,8 +178,14 @@ fn why(error: &legacy::Error) -> Wait {
     Wait::Lost(Lost {
         why: innermost.to_string(),
         // A certificate that is not trusted is somebody's.
-        is_no_way: error.is_connect() && !innermost.is::<rustls::Error>(),
+        is_no_way: error.is_connect() && !is_tls(innermost),
     })
+}
+
+/// I/O errors have it in them, and each other, and do not say so as its source.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
 }
 
 impl Question {
