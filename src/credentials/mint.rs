@@ -108,7 +108,8 @@ impl Mint {
         let stranger = hosts.into_iter().chain(issuing).find(|(host, is_sure)| {
             let name = without_port(host);
             let named = |named: &String| named.eq_ignore_ascii_case(host) || named.eq_ignore_ascii_case(name);
-            !(*is_sure && issuer.is_at_home_at(name)) && !self.settings.ambient_hosts.iter().any(named)
+            let is_known = *is_sure && issuer.is_at_home_at(name) || self.settings.ambient_hosts.iter().any(named);
+            !is_known
         });
         stranger.map(|(host, _)| host)
     }

@@ -81,7 +81,7 @@ impl Issuance {
         (place, account.map(str::to_owned))
     }
 
-    /// Says by what a token is asked for. `key`: see [`Stored::key`].
+    /// Says by what a token is asked for. `key`: see [`Stored::key`](super::Stored::key).
     pub fn origin(spec: &RegistrySpec, key: Option<&Edition>) -> String {
         let RegistrySpec {
             pull_role_arn,
