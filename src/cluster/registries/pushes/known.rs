@@ -29,8 +29,8 @@ pub(super) struct Known {
     buried: BTreeSet<Arc<str>>,
     /// The greatest number that a push was given.
     sequence: u64,
-    /// How many objects are being made.
-    coming: usize,
+    /// The names of objects that are being made, and by how many tasks: the watch may tell of one before its maker does.
+    coming: BTreeMap<Box<str>, usize>,
 }
 
 /// An object. There are many of them.
@@ -232,19 +232,27 @@ impl Known {
 
     /// How many objects there are, and are being made.
     pub(super) fn count(&self) -> usize {
-        self.entries.len() + self.coming
+        let coming = self.coming.keys().filter(|name| !self.entries.contains_key(*name));
+        self.entries.len() + coming.count()
     }
 
     /// One more is being made, where there are fewer than so many.
-    pub(super) fn expect(&mut self, most: usize) -> bool {
+    pub(super) fn expect(&mut self, name: &str, most: usize) -> bool {
         let is_room = self.count() < most;
-        self.coming += usize::from(is_room);
+        if is_room {
+            *self.coming.entry(name.into()).or_default() += 1;
+        }
         is_room
     }
 
     /// It was made, or it was not.
-    pub(super) fn expected(&mut self) {
-        self.coming = self.coming.saturating_sub(1);
+    pub(super) fn expected(&mut self, name: &str) {
+        if let Some(tasks) = self.coming.get_mut(name) {
+            *tasks -= 1;
+            if *tasks == 0 {
+                self.coming.remove(name);
+            }
+        }
     }
 }
 

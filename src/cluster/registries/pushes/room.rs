@@ -37,6 +37,7 @@ pub(super) struct Room {
 /// For an object that is being made.
 pub(super) struct Place<'r> {
     records: &'r Records,
+    name: Box<str>,
     is_taken: bool,
 }
 
@@ -73,19 +74,20 @@ impl Place<'_> {
     pub(super) fn take(mut self, seen: Seen) {
         self.is_taken = true;
         self.records.change(|known, changes| {
-            known.expected();
             known.wrote(seen, changes);
+            known.expected(&self.name);
         });
     }
 }
 
 impl Records {
     /// None where there is no room.
-    fn place(&self) -> Option<Place<'_>> {
-        let is_room = lock(&self.known).expect(self.room.most);
+    fn place(&self, name: &str) -> Option<Place<'_>> {
+        let is_room = lock(&self.known).expect(name, self.room.most);
         // Made only where there is room: one that is dropped gives back what it has.
         is_room.then(|| Place {
             records: self,
+            name: name.into(),
             is_taken: false,
         })
     }
@@ -94,7 +96,7 @@ impl Records {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.is_taken {
-            lock(&self.records.known).expected();
+            lock(&self.records.known).expected(&self.name);
         }
     }
 }
@@ -114,10 +116,10 @@ impl Kubernetes {
         self
     }
 
-    /// Room for one more, for as long as it is not dropped.
-    pub(super) async fn room_for_a_push(&self) -> Result<Place<'_>, StoreError> {
+    /// Room for one more, of this name, for as long as it is not dropped.
+    pub(super) async fn room_for_a_push(&self, name: &str) -> Result<Place<'_>, StoreError> {
         let room = &self.pushes.room;
-        let place = || self.pushes.place();
+        let place = || self.pushes.place(name);
         if let Some(place) = place() {
             return Ok(place);
         }
@@ -317,12 +319,25 @@ mod tests {
     fn whoever_asks_in_vain_takes_nobodys_place() {
         let mut records = Records::new();
         records.room.most = 2;
-        let held = [records.place(), records.place()];
+        let held = [records.place("a"), records.place("b")];
         assert!(held.iter().all(Option::is_some));
         for _ in 0..3 {
-            assert!(records.place().is_none());
+            assert!(records.place("c").is_none());
         }
         drop(held);
-        assert!(records.place().is_some());
+        assert!(records.place("c").is_some());
+    }
+
+    #[test]
+    fn what_two_tasks_make_is_one_object() {
+        let mut records = Records::new();
+        records.room.most = 2;
+        let first = records.place("a");
+        let second = records.place("a");
+        assert!(records.place("b").is_some());
+        drop(first);
+        assert_eq!(lock(&records.known).count(), 1);
+        drop(second);
+        assert_eq!(lock(&records.known).count(), 0);
     }
 }

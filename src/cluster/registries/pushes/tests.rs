@@ -178,6 +178,17 @@ fn a_number_is_given_out_once_and_is_greater_than_all_that_were_seen() {
 }
 
 #[test]
+fn an_object_that_the_watch_tells_of_before_its_maker_does_is_counted_once() {
+    let mut all = Followed::default();
+    let name = id("docker.io/org/app:1");
+    assert!(all.known.expect(name.as_str(), 2));
+    all.applied(object("docker.io/org/app:1", 1, Some("1")));
+    assert_eq!(all.known.count(), 1);
+    all.known.expected(name.as_str());
+    assert_eq!(all.known.count(), 1);
+}
+
+#[test]
 fn whatever_somebody_has_written_something_is_read_of_it() {
     let with = |key: &str, value: Value| {
         let mut object = object("a.io/a:1", 1, Some("one"));

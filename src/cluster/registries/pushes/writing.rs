@@ -152,7 +152,7 @@ impl Kubernetes {
     }
 
     async fn create_push(&self, record: &Record, owner: &OwnerReference) -> Result<Option<Object>, StoreError> {
-        let place = self.room_for_a_push().await?;
+        let place = self.room_for_a_push(record.id().as_str()).await?;
         let new = object::new(record, owner).map_err(unwritable)?;
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
