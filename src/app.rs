@@ -19,6 +19,7 @@ mod probes;
 mod pull_secrets;
 mod pushes;
 mod registries;
+mod registry_conditions;
 mod reload;
 mod renewal;
 mod reviews;
@@ -109,6 +110,12 @@ fn identity() -> String {
     let host = host.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     let random = RandomState::new().build_hasher().finish();
     format!("{}_{random:016x}", host.trim())
+}
+
+/// From 0 to 1, which it never is: those that failed together do not come back together.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    f64::from(RandomState::new().build_hasher().finish() as u16) / 65_536.0
 }
 
 /// How often files are looked at for changes. The kubelet needs up to a minute to update a mounted ConfigMap; a second more is nothing.

@@ -8,7 +8,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::store::Stored;
+use crate::store::{Registries, Stored};
 
 /// The tasks, by registry, with what else is kept of each.
 pub(super) struct Each<T> {
@@ -22,6 +22,32 @@ struct Kept<T> {
     more: T,
 }
 
+/// A task for each registry that is `one_of` them, for as long as it is not dropped: see [`Each::are`].
+pub(super) async fn each<F>(
+    mut registries: watch::Receiver<Registries>,
+    one_of: impl Fn(&Stored) -> bool,
+    differ: impl Fn(&Stored, &Stored) -> bool,
+    begin: impl Fn(watch::Receiver<Stored>) -> F,
+) -> Infallible
+where
+    F: Future<Output = Infallible> + Send + 'static,
+{
+    let mut each = Each::new();
+    loop {
+        let all = registries.borrow_and_update().clone();
+        let these = all.iter().filter(|stored| one_of(stored));
+        each.are(these, &differ, |stored| (begin(stored), ()));
+        let changed = tokio::select! {
+            changed = registries.changed() => changed,
+            never = each.failed() => match never {},
+        };
+        if changed.is_err() {
+            // Whoever keeps them is gone with the process.
+            std::future::pending().await
+        }
+    }
+}
+
 impl<T> Each<T> {
     pub(super) fn new() -> Self {
         Self {
@@ -32,16 +58,16 @@ impl<T> Each<T> {
 
     /// These are all registries. Those that are gone end, those that are new begin, and the others are told where they `differ` from what
     /// they were. A task that goes clears up after itself, so that what it leaves is of nobody.
-    pub(super) fn are<F>(
+    pub(super) fn are<'s, F>(
         &mut self,
-        all: &[Stored],
+        all: impl Iterator<Item = &'s Stored> + Clone,
         differ: impl Fn(&Stored, &Stored) -> bool,
         mut begin: impl FnMut(watch::Receiver<Stored>) -> (F, T),
     ) where
         F: Future<Output = Infallible> + Send + 'static,
     {
         self.kept.retain(|id, kept| {
-            let stays = all.iter().any(|stored| stored.id == *id);
+            let stays = all.clone().any(|stored| stored.id == *id);
             if !stays {
                 kept.task.abort();
             }

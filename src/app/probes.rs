@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration}
 
 use tokio::sync::{Semaphore, watch};
 
-use super::each::Each;
+use super::each::each;
 use crate::{metrics::RegistryMetrics, oci::Client, store::Store};
 
 /// The ids of the registries that are down.
@@ -54,24 +54,14 @@ impl Probes {
 
     /// Asks, for as long as it is not dropped.
     pub async fn run(self) -> Infallible {
-        let mut registries = self.shared.store.registries();
-        let mut each = Each::new();
-        loop {
-            let all = registries.borrow_and_update().clone();
-            each.are(
-                &all,
-                |known, stored| one::asked_about(known) != one::asked_about(stored),
-                |stored| (one::look_after(self.shared.clone(), stored), ()),
-            );
-            let changed = tokio::select! {
-                changed = registries.changed() => changed,
-                never = each.failed() => match never {},
-            };
-            if changed.is_err() {
-                // Whoever keeps them is gone with the process.
-                std::future::pending().await
-            }
-        }
+        let shared = self.shared;
+        each(
+            shared.store.registries(),
+            |_| true,
+            |known, stored| one::asked_about(known) != one::asked_about(stored),
+            |stored| one::look_after(shared.clone(), stored),
+        )
+        .await
     }
 }
 

@@ -287,7 +287,7 @@ impl PullSecrets {
         let result_is = result.as_str();
         tracing::debug!(namespace = &**namespace, "the pull secret of {namespace}: {result_is}");
         let failed = found.is_none();
-        world.done(namespace, found, failed, jitter(), Instant::now());
+        world.done(namespace, found, failed, super::jitter(), Instant::now());
         self.metrics.wrote(result);
     }
 
@@ -432,12 +432,6 @@ async fn attempt(secrets: &cluster::PullSecrets, write: &Write) -> Result<Outcom
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Below 1.
-fn jitter() -> f64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    f64::from(RandomState::new().build_hasher().finish() as u16) / 65_536.0
 }
 
 /// So many writes are on their way at a time.

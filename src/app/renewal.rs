@@ -13,12 +13,12 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::each::Each;
+use super::each::each;
 use crate::{
     credentials::{IssueError, Mint, Minted},
     metrics::CredentialMetrics,
     registry::{Key, Registry, renewal::Moment},
-    store::{Store, Stored},
+    store::Store,
 };
 
 /// Asks for a token to pull from a registry with.
@@ -61,29 +61,14 @@ impl Renewer {
 
     /// Renews, for as long as it is not dropped.
     pub(super) async fn run(self) -> Infallible {
-        let mut registries = self.shared.store.registries();
-        let mut each = Each::new();
-        loop {
-            let all = registries.borrow_and_update().clone();
-            let issued: Vec<Stored> = all
-                .iter()
-                .filter(|stored| stored.spec.location.issues())
-                .cloned()
-                .collect();
-            each.are(
-                &issued,
-                |known, stored| one::seen(known) != one::seen(stored),
-                |stored| (one::look_after(self.shared.clone(), stored), ()),
-            );
-            let changed = tokio::select! {
-                changed = registries.changed() => changed,
-                never = each.failed() => match never {},
-            };
-            if changed.is_err() {
-                // Whoever keeps them is gone with the process.
-                std::future::pending().await
-            }
-        }
+        let shared = self.shared;
+        each(
+            shared.store.registries(),
+            |stored| stored.spec.location.issues(),
+            |known, stored| one::seen(known) != one::seen(stored),
+            |stored| one::look_after(shared.clone(), stored),
+        )
+        .await
     }
 }
 

@@ -87,7 +87,7 @@ impl Verifier {
         loop {
             let all = registries.borrow_and_update().clone();
             each.are(
-                &all,
+                all.iter(),
                 |known, stored| asked_about(known) != asked_about(stored),
                 |stored| {
                     let (sender, new) = mpsc::channel(MOST_NEW);

@@ -1,11 +1,6 @@
 //! One registry: when it is asked what, and what becomes of the answers.
 
-use std::{
-    convert::Infallible,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -13,15 +8,19 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Shared, findings::Finding};
+use super::{
+    super::{jitter, registry_conditions::RegistryConditions},
+    Shared,
+    findings::Finding,
+};
 use crate::{
     credentials,
     oci::{Fault, Ping, Remote, SignIn},
     registry::{
-        Condition, ConditionKind, Location, Login, Status, UNKNOWN_ACCOUNT,
+        ConditionKind, Location, Login, Status, UNKNOWN_ACCOUNT,
         health::{Health, Seen},
     },
-    store::{self, Edition, StoreError, Stored},
+    store::{self, Edition, Stored},
 };
 
 /// What of a registry the questions depend on: another namespace is none of them.
@@ -83,11 +82,7 @@ struct One {
     health: Health,
     /// Moments are counted from here.
     origin: Instant,
-    conditions: Vec<Condition>,
-    /// Whether the conditions are not those that are kept.
-    unsaid: bool,
-    /// Whether somebody was told that they cannot be kept.
-    failed: bool,
+    conditions: RegistryConditions,
     /// What the last probe found of `Reachable`: a reason counts once it was seen twice.
     last: Option<Finding>,
 }
@@ -104,8 +99,8 @@ struct Due {
 
 impl One {
     fn new(shared: Arc<Shared>, stored: &Stored) -> Self {
-        let reachable = status(&stored.conditions, ConditionKind::Reachable);
-        let health = match reachable {
+        let conditions = RegistryConditions::of(&stored.conditions, &MINE, "what was found of");
+        let health = match conditions.status(ConditionKind::Reachable) {
             Some(Status::False) => Health::down(shared.every),
             _ => Health::new(shared.every),
         };
@@ -114,14 +109,7 @@ impl One {
             id: stored.id.clone(),
             health,
             origin: Instant::now(),
-            conditions: stored
-                .conditions
-                .iter()
-                .filter(|condition| MINE.contains(&condition.kind))
-                .cloned()
-                .collect(),
-            unsaid: false,
-            failed: false,
+            conditions,
             last: None,
         }
     }
@@ -242,7 +230,7 @@ impl One {
             Err(fault) => Finding::of_fault(Status::False, fault),
         };
         let again = self.last.as_ref() == Some(&finding);
-        let known = status(&self.conditions, ConditionKind::Reachable);
+        let known = self.conditions.status(ConditionKind::Reachable);
         // What one probe says is not what is so, until it is up or down.
         let agrees = (finding.status == Status::True) == self.health.is_up();
         let first = !matches!(known, Some(Status::True | Status::False)) && pinged.is_ok();
@@ -313,7 +301,7 @@ impl One {
             Err(fault) => (Finding::of_fault(Status::Unknown, fault), RARELY),
         };
         due.can_push = Instant::now() + wait;
-        let known = status(&self.conditions, ConditionKind::PullCredentialCanPush);
+        let known = self.conditions.status(ConditionKind::PullCredentialCanPush);
         if finding.status == Status::True && known != Some(Status::True) {
             let registry = &*self.id;
             tracing::warn!(registry, "the registry {registry}: {}", finding.message);
@@ -342,7 +330,7 @@ impl One {
     }
 
     fn authenticated(&mut self, finding: Finding) {
-        let known = status(&self.conditions, ConditionKind::Authenticated);
+        let known = self.conditions.status(ConditionKind::Authenticated);
         if known != Some(finding.status) {
             let (registry, message) = (&*self.id, &*finding.message);
             match finding.status {
@@ -362,31 +350,12 @@ impl One {
             reason,
             message,
         } = finding;
-        self.unsaid |= Condition::put(&mut self.conditions, Timestamp::now(), kind, status, reason, message);
+        self.conditions.put(Timestamp::now(), kind, status, reason, message);
     }
 
-    /// Tells the store, if there is anything to tell; what it does not take is told again after the next probe.
+    /// Tells the store, if there is anything to tell.
     async fn tell(&mut self) {
-        if !self.unsaid {
-            return;
-        }
-        match self.shared.store.report(&self.id, self.conditions.clone()).await {
-            // It was removed, which the list says in a moment.
-            Ok(()) | Err(StoreError::NotFound(_)) => {
-                self.unsaid = false;
-                self.failed = false;
-            }
-            Err(error) => {
-                if !self.failed {
-                    let registry = &*self.id;
-                    tracing::warn!(
-                        registry,
-                        "what was found of the registry {registry} cannot be kept: {error}"
-                    );
-                }
-                self.failed = true;
-            }
-        }
+        self.conditions.tell(&*self.shared.store, &self.id).await;
     }
 }
 
@@ -401,11 +370,6 @@ fn waits_for_token(stored: &Stored) -> bool {
     stored.spec.location.issues() && stored.pull.is_none()
 }
 
-fn status(conditions: &[Condition], kind: ConditionKind) -> Option<Status> {
-    let found = conditions.iter().find(|condition| condition.kind == kind);
-    found.map(|condition| condition.status)
-}
-
 /// What is said here; the others are told by others.
 const MINE: [ConditionKind; 4] = [
     ConditionKind::Reachable,
@@ -413,11 +377,6 @@ const MINE: [ConditionKind; 4] = [
     ConditionKind::PullCredentialCanPush,
     ConditionKind::LongLived,
 ];
-
-/// From 0 to 1.
-fn jitter() -> f64 {
-    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
-}
 
 /// A credential that is taken is tried so often; one that is not, ever more rarely.
 const OFTEN: Duration = Duration::from_secs(300);

@@ -1,11 +1,6 @@
 //! One registry: whether its token is due, what is done about it, and who hears of it.
 
-use std::{
-    convert::Infallible,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use tokio::{
@@ -14,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    super::{jitter, registry_conditions::RegistryConditions},
     Shared,
     doubt::Doubt,
     findings::{Finding, MINE, Standing, Trouble},
@@ -22,7 +18,7 @@ use crate::{
     credentials::{IssueError, Minted},
     metrics::Renewal,
     registry::{
-        Condition, Key, Registry, RegistrySpec,
+        Key, Registry, RegistrySpec,
         renewal::{Life, Renewals, SLICE},
     },
     store::{Edition, Issuance, News, StoreError, Stored, Token, Version},
@@ -121,12 +117,8 @@ struct One {
     /// Whether that is so is not known yet.
     doubt: Doubt,
     outcome: Outcome,
-    conditions: Vec<Condition>,
+    conditions: RegistryConditions,
     standing: Standing,
-    /// Whether the condition is not the one that is kept.
-    unsaid: bool,
-    /// Whether somebody was told that it cannot be kept.
-    failed: bool,
 }
 
 /// What came of attempts.
@@ -167,10 +159,8 @@ impl One {
             unreadable: false,
             doubt: Doubt::default(),
             outcome: Outcome::Nothing,
-            conditions: mine.cloned().into_iter().collect(),
+            conditions: RegistryConditions::of(&stored.conditions, &[MINE], "what is known of the token of"),
             standing: Standing::of(mine),
-            unsaid: false,
-            failed: false,
             shared,
             stored,
         }
@@ -441,31 +431,12 @@ impl One {
             self.shared.store.tell(&self.id, news).await;
         }
         let at = self.shared.now().wall;
-        self.unsaid |= Condition::put(&mut self.conditions, at, MINE, status, reason, message);
+        self.conditions.put(at, MINE, status, reason, message);
     }
 
-    /// Tells the store, if there is anything to tell; what it does not take is told again.
+    /// Tells the store, if there is anything to tell.
     async fn tell(&mut self) {
-        if !self.unsaid {
-            return;
-        }
-        match self.shared.store.report(&self.id, self.conditions.clone()).await {
-            // It was removed, which the list says in a moment.
-            Ok(()) | Err(StoreError::NotFound(_)) => {
-                self.unsaid = false;
-                self.failed = false;
-            }
-            Err(error) => {
-                if !self.failed {
-                    let registry = &*self.id;
-                    tracing::warn!(
-                        registry,
-                        "what is known of the token of the registry {registry} cannot be kept: {error}"
-                    );
-                }
-                self.failed = true;
-            }
-        }
+        self.conditions.tell(&*self.shared.store, &self.id).await;
     }
 }
 
@@ -473,11 +444,6 @@ impl Drop for One {
     fn drop(&mut self) {
         self.shared.metrics.remove(&self.id);
     }
-}
-
-/// From 0 to 1.
-fn jitter() -> f64 {
-    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
 /// What was written is told of within so long.

@@ -18,7 +18,7 @@ use crate::{
     credentials::Issued,
     metrics::Metrics,
     registry::{Condition, ConditionKind, Credential, Location, Login, Password, RegistrySpec, Status},
-    store::{Change, Draft, Issuance, Token, embedded::Embedded},
+    store::{Change, Draft, Issuance, Stored, Token, embedded::Embedded},
 };
 
 const KEY: &str = "the-secret-key-is-nowhere";
