@@ -6,6 +6,7 @@
 pub mod ecr;
 pub mod gcr;
 mod issued;
+pub mod signed_in;
 
 use std::{
     env,
