@@ -306,3 +306,6 @@ const AT_ONCE: usize = 4;
 
 const MOST_LEVELS: usize = 4;
 const MOST_MANIFESTS: usize = 1_000;
+
+#[cfg(test)]
+mod tests;
