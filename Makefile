@@ -2,10 +2,10 @@
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := reference policy review
-WORKSPACES := Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
+WORKSPACES := Cargo.toml tests/issuers/Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint bench soak scale-pushes fuzz image cluster-up cluster-down
+.PHONY: help run test test-matrix lint bench soak soak-tokens scale-pushes fuzz image cluster-up cluster-down
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ test-matrix: ## Tests against the API server of the oldest supported Kubernetes 
 
 lint: ## Format, clippy, documentation, and that the core compiles alone
 	for manifest in $(WORKSPACES); do cargo fmt --check --manifest-path "$$manifest" || exit 1; done
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo check --locked --lib --no-default-features
 	cargo check --locked --lib --no-default-features --features server
@@ -32,6 +32,9 @@ bench: ## Measures; see docs/performance.md
 
 soak: ## Creates Pods while Waypost and the API server are restarted, killed, changed; as root; see docs/cluster.md
 	cargo run --release --manifest-path benches/Cargo.toml -- --soak
+
+soak-tokens: ## Creates Pods while their credentials live for a minute, and the token service fails; as root; see docs/cluster.md
+	cargo run --release --manifest-path benches/Cargo.toml -- --soak-tokens $(if $(SECONDS),--seconds $(SECONDS))
 
 scale-pushes: ## Measures a replica with 20,000 push records in a real API server; see docs/cluster.md
 	cargo run --release --manifest-path benches/Cargo.toml -- --objects

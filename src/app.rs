@@ -21,6 +21,7 @@ mod pull_secrets;
 mod pushes;
 mod registries;
 mod reload;
+mod renewal;
 mod reviews;
 mod served_secret;
 mod serving;

@@ -36,6 +36,8 @@ pub struct Config {
     pub store: Store,
     /// `registries`: those that are declared, and how all are looked after.
     pub registries: Registries,
+    /// `issuers`: whoever issues the tokens of registries.
+    pub issuers: Issuers,
     /// `pull`: pull policy and pull secrets.
     pub pull: Pull,
     /// `opt_out`: how Pods and namespaces may leave.
@@ -131,6 +133,25 @@ pub struct Registries {
     pub dir: Option<PathBuf>,
     /// How often a registry that is fine is asked whether it answers; zero: none ever is.
     pub probe: Duration,
+}
+
+/// `issuers`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Issuers {
+    /// Hosts that tokens of Waypost's own identity may be sent to, besides those of the issuers: in lower case, each with its port if only
+    /// that one is meant.
+    pub ambient_hosts: Vec<String>,
+    /// `issuers.google`
+    pub google: Google,
+}
+
+/// `issuers.google`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Google {
+    /// Where service accounts are impersonated, where that is another place than usual.
+    pub iam_credentials: Option<String>,
+    /// Scheme, host and port of whoever else keys' assertions and tokens may be sent to.
+    pub trusted: Vec<String>,
 }
 
 /// `pull`

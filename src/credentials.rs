@@ -6,6 +6,7 @@
 pub mod ecr;
 pub mod gcr;
 mod issued;
+mod mint;
 pub mod signed_in;
 
 use std::{
@@ -22,7 +23,10 @@ use zeroize::Zeroizing;
 
 use crate::registry::{Credential, Login, Password};
 
-pub use self::issued::{IssueError, Issued};
+pub use self::{
+    issued::{IssueError, Issued},
+    mint::{Mint, MintSettings, Minted},
+};
 
 /// Why a credential is of no use now. Says where it is, nothing of what is in it.
 #[derive(Debug, thiserror::Error)]

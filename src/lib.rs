@@ -14,7 +14,7 @@
 //! | [`admission`] | from a review and a snapshot to an answer | all of the above |
 //! | [`crds`] | the CustomResourceDefinitions of Waypost's objects, from the types that files are read by | `policy`, `registry` |
 //! | [`manifest`] | from a manifest and a snapshot to a manifest: the same changes, spliced into the text | `admission` |
-//! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions | `reference`, `policy` |
+//! | [`registry`] | registries: address, endpoint, names there and back, namespaces, credentials, conditions, when tokens are renewed | `reference`, `policy` |
 //! | [`pushes`] | pushes: whose image went where, what becomes of a record, and which push of an image is the latest | `reference`, `registry` |
 //! | [`pull_secret`] | pull secrets: from registries, a namespace and what is seen of its Secret to the next step | `registry` |
 //! | [`rotation`] | the webhook's certificates: from what is seen of them to the next step of a renewal | jiff, base64 |

@@ -5,6 +5,7 @@
 
 mod common;
 mod controller;
+mod credentials;
 mod images;
 mod process;
 mod pull_secrets;
@@ -19,6 +20,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 pub use common::Common;
 pub use controller::ControllerMetrics;
+pub use credentials::{CredentialMetrics, Renewal};
 pub use images::{ImageKey, ImageLabels};
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
 pub use pushes::{OutdatedMetrics, PushMetrics, Verification, VerificationMetrics};

@@ -27,7 +27,7 @@ use crate::{
         notification::{Deleted, Deletions, Format, Noticed, Notification, NotificationError, image},
     },
     reference::Reference,
-    registry::{Password, Registry},
+    registry::{Password, Registry, UNKNOWN_ACCOUNT},
     store::{PushQuery, Registries, Store, StoreError, Stored},
 };
 
@@ -205,8 +205,13 @@ impl Notifications {
     async fn told(&self, id: &str, format: Format, body: &[u8]) -> Result<Taken, Refused> {
         let notification = Notification::read(format, body).map_err(Refused::Unreadable)?;
         let stored = self.stored(id).ok_or(Refused::Gone)?;
-        let registry = stored.registry().map_err(|_| {
-            Refused::Unavailable("the registry cannot be used, for its address or its names cannot be".to_owned())
+        let registry = stored.registry().map_err(|problems| {
+            let is_unknown = problems.iter().all(|problem| problem.code == UNKNOWN_ACCOUNT);
+            Refused::Unavailable(if is_unknown {
+                "nobody knows yet whose registry it is: ECR is asked for that with the first token".to_owned()
+            } else {
+                "the registry cannot be used, for its address or its names cannot be".to_owned()
+            })
         })?;
         let notifier = self.notifier(id);
         let mut batch = self.batch(&registry, &notifier, notification).await?;

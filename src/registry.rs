@@ -13,6 +13,7 @@ pub mod google;
 pub mod health;
 mod issuer;
 mod names;
+pub mod renewal;
 pub mod spec;
 
 pub use self::{
@@ -78,7 +79,17 @@ impl Registry {
     ///
     /// Everything that is wrong with it, as [`Registry::parse`] has it.
     pub fn check(id: &str, spec: &RegistrySpec) -> Result<(), Vec<Problem>> {
-        Self::parse_of(id, spec, Some(ANY_ACCOUNT)).map(drop)
+        Self::unasked(id, spec).map(drop)
+    }
+
+    /// The registry for whoever has its tokens issued, to whom it needs not be known whose it is: where nobody has asked, the account in its
+    /// address is nobody's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::check`].
+    pub fn unasked(id: &str, spec: &RegistrySpec) -> Result<Self, Vec<Problem>> {
+        Self::parse_of(id, spec, Some(ANY_ACCOUNT))
     }
 
     /// The same as [`Registry::parse`] where ECR has said whose `account` it is. What is written goes before that.
@@ -241,7 +252,7 @@ pub fn id_of(name: &str) -> Option<String> {
 const MOST_ID_BYTES: usize = 63;
 
 /// Of nobody: stands for whichever it will be.
-const ANY_ACCOUNT: &str = "000000000000";
+pub(crate) const ANY_ACCOUNT: &str = "000000000000";
 
 #[cfg(test)]
 mod tests;

@@ -4,21 +4,22 @@
 //! a store must do is in its contract tests, which every home passes.
 
 pub mod embedded;
+mod issuance;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-pub use self::embedded::Embedded;
+pub use self::{
+    embedded::Embedded,
+    issuance::{Issuance, Token},
+};
 use crate::{
     document::Problem,
     pushes::{Event, Image, Index, PushId, Record, State},
-    registry::{Condition, Credential, Credentials, Keys, Login, Registry, RegistrySpec},
+    registry::{Condition, Credential, Credentials, Keys, Registry, RegistrySpec},
 };
 
 /// All registries at one moment, by id.
@@ -29,7 +30,7 @@ pub type Registries = Arc<[Stored]>;
 pub struct Stored {
     /// Its id, which is the object's name.
     pub id: String,
-    /// What was written of it. In the Kubernetes API somebody may have written what no [`Registry`](crate::registry::Registry) can be made
+    /// What was written of it. In the Kubernetes API somebody may have written what no [`Registry`] can be made
     /// of.
     pub spec: RegistrySpec,
     /// Whether it has a credential to pull with, and which edition of it: another one says that the credential may have changed. Where
@@ -54,32 +55,6 @@ pub struct Stored {
     pub created_at: Timestamp,
     /// When it was last changed; what is found out about it is no change, nor is another token.
     pub updated_at: Timestamp,
-}
-
-/// What is known of a token to pull with, but for the token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Issuance {
-    /// When it was issued, by the clock of whoever asked for it.
-    pub issued_at: Timestamp,
-    /// From then on it is refused.
-    pub expires_at: Timestamp,
-    /// Whose registry it is for, where ECR has been asked for that: an account's twelve digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// Which registry it is for: what was said of that, as [`Issuance::place`] has it. A token that is for another is as good as none.
-    pub place: String,
-    /// How it came about, as [`Issuance::origin`] has it: what came about otherwise is renewed at once, and works until then.
-    pub origin: String,
-}
-
-/// A token to pull with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// What a registry is asked with.
-    pub login: Login,
-    /// What else is known of it.
-    pub issuance: Issuance,
 }
 
 /// Says which edition of a credential is meant, and nothing of what is in it.
@@ -164,48 +139,12 @@ impl Change {
     pub(crate) fn at(self, spec: &RegistrySpec, before: &RegistrySpec) -> Result<Self, StoreError> {
         match &self {
             Self::Keep if spec.location != before.location => Ok(Self::Clear),
-            Self::Set(credential) if matches!(credential, Credential::Key(_)) != spec.location.issues() => Err(StoreError::Unsupported(
-                "a key is for registries whose tokens are issued by it, and a password for those whose tokens nobody issues".to_owned(),
+            Self::Set(credential) if !credential.is_for(spec.location) => Err(StoreError::Unsupported(
+                "an access key is for the location `ecr`, the key of a service account for `gcr`, and a password for `off-cluster`"
+                    .to_owned(),
             )),
             _ => Ok(self),
         }
-    }
-}
-
-impl Issuance {
-    /// Says which registry a token is for.
-    pub fn place(spec: &RegistrySpec) -> String {
-        let RegistrySpec {
-            location,
-            url,
-            region,
-            registry_id,
-            hostname,
-            ..
-        } = spec;
-        digest(&json!([location, url, region, registry_id, hostname]))
-    }
-
-    /// Says by what a token is asked for. `key`: see [`Stored::key`].
-    pub fn origin(spec: &RegistrySpec, key: Option<&Edition>) -> String {
-        let RegistrySpec {
-            pull_role_arn,
-            pull_role_external_id,
-            pull_service_account,
-            ..
-        } = spec;
-        let key = key.map(|key| &key.0);
-        digest(&json!([
-            pull_role_arn,
-            pull_role_external_id,
-            pull_service_account,
-            key
-        ]))
-    }
-
-    /// Whether it is for the registry that this says.
-    pub fn is_for(&self, spec: &RegistrySpec) -> bool {
-        spec.location.issues() && self.place == Self::place(spec)
     }
 }
 
@@ -301,12 +240,6 @@ pub struct PushPage {
     pub items: Vec<Record>,
     /// Where the next page begins ([`PushQuery::after`]); none where this is the last.
     pub next: Option<String>,
-}
-
-/// 16 hexadecimal digits.
-fn digest(value: &serde_json::Value) -> String {
-    let digest = Sha256::digest(value.to_string());
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The credentials of a registry of which `is_so` holds, now and since it was seen to: what follows changes may be a moment behind, and a

@@ -21,17 +21,18 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --pushes | --latency | --soak | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --latency | --soak | --soak-tokens | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --pushes        the index of pushes alone
   --latency       the creation of a Pod alone: a real API server, as root
   --soak          whether Pods are rewritten whatever happens to Waypost: a real node, as root; six minutes
+  --soak-tokens   whether every Pod is pulled for with tokens of a minute: a real node, as root; twice ten minutes, or twice --seconds
   --quick         one short round: shows that everything runs, and measures little
   --rounds N      rounds, of which the middle value counts [default: 5]
-  --seconds S     how long each server is measured in a round with each version of HTTP [default: 2]
+  --seconds S     how long each server is measured in a round with each version of HTTP [default: 2], or a phase of a soak lasts
   --objects       memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
-  --waypost PATH  this binary instead of one built now from this checkout; with --soak a static one
+  --waypost PATH  this binary instead of one built now from this checkout; with --soak and --soak-tokens a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
 const FEW: usize = 10;
@@ -41,19 +42,28 @@ struct Options {
     core: bool,
     pushes: bool,
     latency: bool,
-    soak: bool,
+    soak: Option<Soak>,
     objects: bool,
     rounds: usize,
-    seconds: f64,
+    seconds: Option<f64>,
     waypost: Option<PathBuf>,
     reviews: Vec<PathBuf>,
+}
+
+/// What happens while Pods are created.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Soak {
+    /// Waypost and the API server are restarted, killed, changed.
+    Changes,
+    /// Tokens end all the time.
+    Tokens,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::of(env::args().skip(1))?;
-    if options.soak {
-        return soak(&options);
+    if let Some(which) = options.soak {
+        return soak(which, &options);
     }
     let reviews: Vec<Vec<u8>> = options.reviews.iter().map(fs::read).collect::<Result<_, _>>()?;
     let bytes: usize = reviews.iter().map(Vec::len).sum();
@@ -80,9 +90,10 @@ async fn main() -> Result<()> {
     }
     let bench = Bench::prepare(waypost.clone(), &reviews)?;
     let mut rows = Rows::new();
+    let each = options.seconds.unwrap_or(if options.rounds > 1 { 2.0 } else { 0.3 });
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        bench.round(Duration::from_secs_f64(options.seconds), &mut rows).await?;
+        bench.round(Duration::from_secs_f64(each), &mut rows).await?;
     }
     println!("\n{}", render(&rows.into_vec(), FEW, MANY));
     eprintln!("the core alone");
@@ -111,7 +122,7 @@ fn objects(waypost: &Path, rounds: usize) -> Result<()> {
 }
 
 /// Whether anybody notices what happens to Waypost, installed on a cluster of its own. Whatever takes the Internet is done before.
-fn soak(options: &Options) -> Result<()> {
+fn soak(which: Soak, options: &Options) -> Result<()> {
     build_in(Path::new(env!("CARGO_MANIFEST_DIR")), "--bins")?;
     let dir = tempfile::tempdir()?;
     let layout = dir.path().join("image");
@@ -124,10 +135,17 @@ fn soak(options: &Options) -> Result<()> {
     let helm = Command::new(cluster()).args(["build", "helm"]).output()?;
     ensure!(helm.status.success(), "{}", String::from_utf8_lossy(&helm.stderr));
     let helm = Path::new(String::from_utf8(helm.stdout)?.trim()).join("helm");
-    let mut command = Command::new(sibling("soak")?);
+    let quick = options.rounds == 1;
+    let (program, seconds, what) = match which {
+        Soak::Changes if quick => ("soak", 3.0, "Pods, whatever happens"),
+        Soak::Changes => ("soak", 15.0, "Pods, whatever happens"),
+        Soak::Tokens if quick => ("soak_tokens", 90.0, "Pods, with tokens of a minute"),
+        Soak::Tokens => ("soak_tokens", 600.0, "Pods, with tokens of a minute"),
+    };
+    let mut command = Command::new(sibling(program)?);
     command.arg(layout).arg(helm).arg(checkout().join("charts/waypost"));
-    command.arg(if options.rounds > 1 { "15" } else { "3" });
-    on_a_node("Pods, whatever happens", &command)
+    command.arg(options.seconds.unwrap_or(seconds).to_string());
+    on_a_node(what, &command)
 }
 
 /// Runs a command in a cluster of its own, where this machine can have one with a node.
@@ -156,10 +174,10 @@ impl Options {
             core: false,
             pushes: false,
             latency: false,
-            soak: false,
+            soak: None,
             objects: false,
             rounds: 5,
-            seconds: 2.0,
+            seconds: None,
             waypost: None,
             reviews: Vec::new(),
         };
@@ -169,11 +187,12 @@ impl Options {
                 "--core" => options.core = true,
                 "--pushes" => options.pushes = true,
                 "--latency" => options.latency = true,
-                "--soak" => options.soak = true,
+                "--soak" => options.soak = Some(Soak::Changes),
+                "--soak-tokens" => options.soak = Some(Soak::Tokens),
                 "--objects" => options.objects = true,
-                "--quick" => (options.rounds, options.seconds) = (1, 0.3),
+                "--quick" => options.rounds = 1,
                 "--rounds" => options.rounds = value()?.parse()?,
-                "--seconds" => options.seconds = value()?.parse()?,
+                "--seconds" => options.seconds = Some(value()?.parse()?),
                 "--waypost" => options.waypost = Some(fs::canonicalize(value()?)?),
                 _ => {
                     ensure!(!argument.starts_with('-'), USAGE);

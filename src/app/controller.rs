@@ -61,6 +61,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             dir: registries_dir,
             probe,
         },
+        issuers,
         pull,
         opt_out: _,
         cluster:
@@ -162,7 +163,7 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
         conditions.stopped();
         let pull_secrets_check = health.add_fine("pull-secrets");
         let pull_secret_metrics = metrics.common().pull_secrets();
-        let client = upkeep::client();
+        let (client, mint) = upkeep::clients(issuers);
         let mut worked = false;
         let mine: Vec<&Check> = check
             .iter()
@@ -179,9 +180,11 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                 let store = opened.wait().await.clone();
                 let upkeep = Upkeep {
                     client: client.clone(),
+                    mint: mint.clone(),
                     probe,
                     verify,
                     metrics: metrics.common().registries(),
+                    credentials: metrics.common().credentials(),
                     pushes: metrics.common().pushes(),
                     verifications: metrics.common().verifications(),
                     pods: Some(access.clone()),

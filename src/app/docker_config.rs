@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::{
     config::{self, StoreKind},
     credentials,
-    registry::{Login, Registry, credential},
-    store::{Embedded, Store},
+    registry::{Condition, ConditionKind, Login, Registry, Status, credential},
+    store::{Embedded, Issuance, Store},
 };
 
 /// Whose docker config it is: they differ in the names of the entries.
@@ -27,7 +28,7 @@ pub enum DockerConfigFor {
 pub struct DockerConfig {
     /// It has passwords in it.
     pub json: Zeroizing<Vec<u8>>,
-    /// What is not in it, and why.
+    /// What is not in it, and why; and until when what is in it works.
     pub remarks: Vec<String>,
 }
 
@@ -68,6 +69,7 @@ pub async fn docker_config(
             all.iter().map(|stored| &*stored.id).collect::<Vec<_>>().join(", ")
         );
     }
+    let now = Timestamp::now();
     let mut remarks = Vec::new();
     let mut logins: BTreeMap<String, (Registry, Login)> = BTreeMap::new();
     for stored in all
@@ -76,7 +78,27 @@ pub async fn docker_config(
     {
         let id = &stored.id;
         let asked = registries.contains(id);
-        let Some(pull) = store.credentials(id).await?.pull else {
+        let issuance = stored.issuance.as_ref();
+        let pull = store.credentials(id).await?.pull;
+        if stored.spec.location.issues() {
+            let why = match (&pull, issuance) {
+                (Some(_), Some(issuance)) if now < issuance.expires_at => None,
+                (Some(_), Some(issuance)) => Some(format!(
+                    "its token expired at {}: `waypost serve` has another one issued, start it for a moment",
+                    until(issuance)
+                )),
+                _ => Some(match not_issued(&stored.conditions) {
+                    None => "it has no token yet: `waypost serve` has one issued, start it for a moment".to_owned(),
+                    Some(why) => format!("it has no token yet, and `waypost serve` was told why: {why}"),
+                }),
+            };
+            if let Some(why) = why {
+                ensure!(!asked, "the registry `{id}`: {why}");
+                remarks.push(format!("the registry {id} is left out: {why}"));
+                continue;
+            }
+        }
+        let Some(pull) = pull else {
             ensure!(
                 !asked,
                 "the registry `{id}` has no pull credential: anybody may pull from it, or nobody can"
@@ -124,10 +146,32 @@ pub async fn docker_config(
             }
         }
     }
+    for (registry, _) in logins.values() {
+        let issuance = all.iter().find(|stored| *stored.id == *registry.id);
+        if let Some(issuance) = issuance.and_then(|stored| stored.issuance.as_ref()) {
+            remarks.push(format!(
+                "what is there for the registry {} is a token, and works until {}: print it again before",
+                registry.id,
+                until(issuance)
+            ));
+        }
+    }
     Ok(DockerConfig {
         json: credential::docker_config(logins.iter().map(|(key, (_, login))| (key.clone(), login))),
         remarks,
     })
+}
+
+/// Why there is no token, where somebody asked for one in vain.
+fn not_issued(conditions: &[Condition]) -> Option<&str> {
+    let is_it =
+        |condition: &&Condition| condition.kind == ConditionKind::TokenIssued && condition.status == Status::False;
+    conditions.iter().find(is_it).map(|condition| &*condition.message)
+}
+
+/// When a token expires, to the second.
+fn until(issuance: &Issuance) -> String {
+    format!("{:.0}", issuance.expires_at)
 }
 
 #[cfg(test)]
@@ -137,8 +181,83 @@ mod tests {
     use super::*;
     use crate::{
         registry::{Credential, Password},
-        store::{Change, Draft},
+        store::{Change, Draft, Token},
     };
+
+    #[tokio::test]
+    async fn a_token_is_there_for_as_long_as_it_works_and_that_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("waypost.redb");
+        let config = || config::Store {
+            kind: StoreKind::Embedded,
+            path: path.clone(),
+        };
+        let store = Embedded::open(&path).unwrap();
+        let spec: crate::registry::RegistrySpec =
+            serde_json::from_value(json!({"location": "ecr", "region": "eu-central-1"})).unwrap();
+        for (id, lasts) in [
+            ("live", Some("2999-01-01T00:00:00Z")),
+            ("over", Some("2001-01-01T00:00:00Z")),
+            ("none", None),
+            ("refused", None),
+        ] {
+            let draft = Draft {
+                spec: spec.clone(),
+                pull: Change::Keep,
+                push: Change::Keep,
+                notify: Change::Keep,
+            };
+            store.create(id, draft).await.unwrap();
+            let Some(expires_at) = lasts else { continue };
+            let token = Token {
+                login: Login {
+                    username: "AWS".to_owned(),
+                    password: Password::new(format!("token-{id}")),
+                },
+                issuance: Issuance {
+                    issued_at: Timestamp::UNIX_EPOCH,
+                    expires_at: expires_at.parse().unwrap(),
+                    account: Some("123456789012".to_owned()),
+                    place: Issuance::place(&spec),
+                    origin: Issuance::origin(&spec, None),
+                },
+            };
+            store.issued(id, token).await.unwrap();
+        }
+        let mut conditions = Vec::new();
+        let (kind, now) = (ConditionKind::TokenIssued, Timestamp::UNIX_EPOCH);
+        let why = "there is no token to pull with: AWS does not know the access key".to_owned();
+        Condition::put(&mut conditions, now, kind, Status::False, "Rejected", why);
+        store.report("refused", conditions).await.unwrap();
+        drop(store);
+        let made = docker_config(config(), &[], DockerConfigFor::Docker).await.unwrap();
+        let json: Value = serde_json::from_slice(&made.json).unwrap();
+        let entry = &json["auths"]["123456789012.dkr.ecr.eu-central-1.amazonaws.com"];
+        assert_eq!(entry["password"], "token-live");
+        assert_eq!(json["auths"].as_object().unwrap().len(), 1);
+        assert_eq!(
+            made.remarks,
+            [
+                "the registry none is left out: it has no token yet: `waypost serve` has one issued, start it for a moment",
+                "the registry over is left out: its token expired at 2001-01-01T00:00:00Z: `waypost serve` has another one issued, start \
+                 it for a moment",
+                "the registry refused is left out: it has no token yet, and `waypost serve` was told why: there is no token to pull with: AWS \
+                 does not know the access key",
+                "what is there for the registry live is a token, and works until 2999-01-01T00:00:00Z: print it again before",
+            ]
+        );
+        for (id, complaint) in [
+            ("none", "has no token yet"),
+            ("over", "expired at 2001"),
+            ("refused", "does not know the access key"),
+        ] {
+            let error = docker_config(config(), &[id.to_owned()], DockerConfigFor::Docker)
+                .await
+                .err()
+                .unwrap();
+            assert!(error.to_string().contains(complaint), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn each_program_finds_the_entries_by_its_names() {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Current, if_any, probes::Down};
 use crate::{
     document::Problem,
-    registry::{ConditionKind, Status},
+    registry::{ConditionKind, Status, UNKNOWN_ACCOUNT},
     snapshot::{Registered, Registries},
     store::{self, Stored},
 };
@@ -56,7 +56,8 @@ fn registered(stored: &Stored, available: bool) -> Result<Registered, Vec<Proble
         id: registry.id,
         address: registry.address,
         namespaces: registry.namespaces,
-        has_pull_credential: stored.pull.is_some(),
+        // Where tokens are issued there will be one: what a Pod pulls with cannot be changed when it comes.
+        has_pull_credential: stored.spec.location.issues() || stored.pull.is_some(),
         available,
     })
 }
@@ -74,8 +75,9 @@ fn snapshot(stored: &[Stored], down: Option<&BTreeSet<String>>, unusable: &mut H
                 Some(registry)
             }
             Err(problems) => {
-                if unusable.insert(stored.id.clone()) {
-                    let first = problems.first();
+                // Whose registry it is will be known with its first token, and is said elsewhere.
+                let first = problems.iter().find(|problem| problem.code != UNKNOWN_ACCOUNT);
+                if first.is_some() && unusable.insert(stored.id.clone()) {
                     let why = first.map(|problem| format!("{}: {}", problem.path, problem.message));
                     tracing::warn!(
                         registry = stored.id,
@@ -101,7 +103,7 @@ fn is_up(stored: &Stored) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        registry::{Condition, RegistrySpec},
+        registry::{Condition, Location, RegistrySpec},
         store::{DeclaredBy, Edition, Version},
     };
 
@@ -135,6 +137,14 @@ mod tests {
             created_at: at,
             updated_at: at,
         }
+    }
+
+    #[test]
+    fn a_pod_is_given_the_pull_secret_before_the_first_token_is_issued() {
+        let mut waiting = stored("a", "gcr.io/project", false, None);
+        waiting.spec.location = Location::Gcr;
+        let found = snapshot(&[waiting], None, &mut HashSet::new());
+        assert!(found.iter().all(|registry| registry.has_pull_credential));
     }
 
     #[test]

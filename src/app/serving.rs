@@ -86,6 +86,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
         },
         store: store_config,
         registries: config::Registries { dir: _, probe },
+        issuers,
         pull,
         opt_out: _,
         cluster:
@@ -183,11 +184,14 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     let upkeep = registries
         .store()
         .filter(|_| kind == Kind::Everything)
-        .map(|store| Upkeep {
-            client: upkeep::client(),
+        .map(|store| (store, upkeep::clients(issuers)))
+        .map(|(store, (client, mint))| Upkeep {
+            client,
+            mint,
             probe,
             verify,
             metrics: metrics.common().registries(),
+            credentials: metrics.common().credentials(),
             pushes: metrics.common().pushes(),
             verifications: metrics.common().verifications(),
             pods: cluster.clone(),

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
@@ -9,27 +10,34 @@ use super::{
     probes::Probes,
     pull_secrets::PullSecrets,
     pushes,
+    renewal::{self, Renewer},
     verify::{Verifier, pods},
 };
 use crate::{
     cluster::Access,
-    metrics::{OutdatedMetrics, PushMetrics, RegistryMetrics, VerificationMetrics},
+    config,
+    credentials::{Mint, MintSettings, gcr},
+    metrics::{CredentialMetrics, OutdatedMetrics, PushMetrics, RegistryMetrics, VerificationMetrics},
     oci,
     store::Store,
 };
 
-/// Asks registries whether they are up and what was pushed is there, and brings their credentials to namespaces.
+/// Asks registries whether they are up and what was pushed is there, has their tokens issued, and brings their credentials to namespaces.
 pub(super) struct Upkeep {
     /// Where the registries are.
     pub(super) store: Arc<dyn Store>,
     /// Asks them.
     pub(super) client: oci::Client,
+    /// Has tokens issued.
+    pub(super) mint: Mint,
     /// How often a registry is asked that is fine; zero: none ever is.
     pub(super) probe: Duration,
     /// How often the targets of pushes are asked for; zero: never.
     pub(super) verify: Duration,
     /// What is counted of them.
     pub(super) metrics: RegistryMetrics,
+    /// What is counted of tokens.
+    pub(super) credentials: CredentialMetrics,
     /// What is counted of pushes.
     pub(super) pushes: PushMetrics,
     /// What is counted of the targets.
@@ -66,7 +74,15 @@ impl Upkeep {
         );
         let access = self.pods.as_ref().filter(|_| !self.verify.is_zero());
         let looking = access.map(|access| pods::look(access, &*self.store, self.verify, &use_is, &self.outdated));
+        let clock = Box::new(Timestamp::now);
+        let renewer = Renewer::new(
+            self.store.clone(),
+            renewal::by(self.mint.clone()),
+            clock,
+            self.credentials.clone(),
+        );
         tokio::select! {
+            never = renewer.run() => never,
             never = probes.run() => never,
             never = verifier.run() => never,
             never = if_any(looking) => never,
@@ -76,11 +92,25 @@ impl Upkeep {
     }
 }
 
-/// Whoever asks registries, with whom they are trusted to be certified by. Reads files.
-pub(super) fn client() -> oci::Client {
+/// Whoever asks registries and whoever has their tokens issued, with whom they are trusted to be certified by. Reads files.
+pub(super) fn clients(issuers: config::Issuers) -> (oci::Client, Mint) {
+    let config::Issuers {
+        ambient_hosts,
+        google: config::Google {
+            iam_credentials,
+            trusted,
+        },
+    } = issuers;
     let (roots, problems) = oci::Roots::load();
     for problem in problems {
         tracing::warn!("an authority of this machine cannot be used for registries: {problem}");
     }
-    oci::Client::new(roots)
+    let settings = MintSettings {
+        ambient_hosts,
+        google: gcr::Endpoints {
+            iam_credentials,
+            trusted,
+        },
+    };
+    (oci::Client::new(roots.clone()), Mint::new(roots, settings))
 }

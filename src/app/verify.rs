@@ -116,8 +116,15 @@ impl Verifier {
 }
 
 /// What of a registry the questions depend on: what was found out about it is none of that.
-fn asked_about(stored: &Stored) -> (&RegistrySpec, Option<&Edition>, Option<&Edition>) {
-    (&stored.spec, stored.pull.as_ref(), stored.push.as_ref())
+fn asked_about(stored: &Stored) -> (&RegistrySpec, Option<&str>, Option<&Edition>, Option<&Edition>) {
+    // Where its address is that of an account that ECR was asked for, it is another one with another account.
+    let account = stored.issuance.as_ref().map(|issuance| issuance.account.as_deref());
+    (
+        &stored.spec,
+        account.flatten(),
+        stored.pull.as_ref(),
+        stored.push.as_ref(),
+    )
 }
 
 /// At once, over all registries.

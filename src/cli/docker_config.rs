@@ -17,7 +17,8 @@ use crate::config::Config;
 /// Credentials are read from the store (`store.path`), which one process has at a time: stop `waypost serve` for a moment. Its REST API
 /// gives credentials to nobody.
 ///
-/// Registries without a pull credential have no entry.
+/// Registries without a pull credential have no entry. Where tokens are issued (the locations `ecr` and `gcr`) the entry is the token that
+/// was issued last, which works for hours at most: until when is said on stderr. No key is ever printed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -99,7 +99,9 @@ pub(super) fn event(kind: &str, object: Value) -> Value {
 }
 
 pub(super) fn status(code: u16, message: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "R", "code": code})
+    // The client goes by it, and not by the code, where it may be that there is none.
+    let reason = if code == 404 { "NotFound" } else { "R" };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code})
 }
 
 /// With the clock paused, time passes only while nothing else is left to do.

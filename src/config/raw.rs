@@ -24,6 +24,8 @@ pub struct Raw {
     pub store: Store,
     /// Registries that are declared, and how all of them are looked after.
     pub registries: Registries,
+    /// Whoever issues the tokens of registries: Amazon and Google.
+    pub issuers: Issuers,
     /// Pull policy and pull secrets.
     pub pull: Pull,
     /// How Pods and namespaces may leave.
@@ -175,6 +177,32 @@ pub struct Registries {
     /// `WAYPOST_REGISTRIES__PROBE`.
     #[schemars(extend("examples" = ["10s"]))]
     pub probe: String,
+}
+
+/// Whoever issues the tokens of registries: Amazon and Google.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Issuers {
+    /// Hosts that tokens may be sent to which are issued to Waypost's own identity, besides those of the issuers themselves: names of
+    /// your own for a registry, and proxies. With a port, that port alone. Variable: `WAYPOST_ISSUERS__AMBIENT_HOSTS`.
+    #[schemars(extend("examples" = [["registry.example.com"]]))]
+    pub ambient_hosts: Vec<String>,
+    /// Google.
+    pub google: Google,
+}
+
+/// Google, where it is reached elsewhere than usual.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Google {
+    /// Where service accounts are impersonated, instead of `https://iamcredentials.googleapis.com`. Variable:
+    /// `WAYPOST_ISSUERS__GOOGLE__IAM_CREDENTIALS`.
+    #[schemars(extend("examples" = ["https://iamcredentials.example.com"]))]
+    pub iam_credentials: Option<String>,
+    /// Who else, besides Google, the assertions of keys and tokens may be sent to: scheme, host and port. Variable:
+    /// `WAYPOST_ISSUERS__GOOGLE__TRUSTED`.
+    #[schemars(extend("examples" = [["https://oauth2.example.com"]]))]
+    pub trusted: Vec<String>,
 }
 
 /// Pull policy and pull secrets.

@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Uri;
+
 use super::layers::{Flags, Layers};
 use super::raw::{self, Raw};
 use super::{
-    Certificates, Cluster, Config, Controller, Listener, Log, OptOut, Policies, Preset, Pull, Pushes, Registries,
-    RestApi, Server, Store, Tls, Webhook,
+    Certificates, Cluster, Config, Controller, Google, Issuers, Listener, Log, OptOut, Policies, Preset, Pull, Pushes,
+    Registries, RestApi, Server, Store, Tls, Webhook,
 };
 use crate::document::{Diagnostic, Path, Problem};
+use crate::reference;
 
 pub(super) fn resolve(mut layers: Layers, flags: &Flags) -> Result<Config, Vec<Diagnostic>> {
     let Some(raw) = layers.raw() else {
@@ -40,6 +43,7 @@ impl Resolver {
             pushes,
             store,
             registries,
+            issuers,
             pull,
             opt_out,
             cluster,
@@ -81,6 +85,7 @@ impl Resolver {
             Some(_) => self.at_least("registries.probe", &registries.probe, SHORTEST_PAUSE),
             None => None,
         };
+        let issuers = self.issuers(issuers);
         if let Some(name) = &api.secret {
             self.object_name(key("server.api.secret"), "a Secret", name);
         }
@@ -134,6 +139,7 @@ impl Resolver {
                 dir: registries_dir.flatten(),
                 probe: probe?,
             },
+            issuers,
             pull: Pull {
                 policy: pull.policy,
                 secret: pull.secret,
@@ -280,6 +286,56 @@ impl Resolver {
             leaf_lifetime: leaf?,
             ca_lifetime: ca?,
         })
+    }
+
+    fn issuers(&mut self, written: raw::Issuers) -> Issuers {
+        let raw::Issuers {
+            ambient_hosts,
+            google: raw::Google {
+                iam_credentials,
+                trusted,
+            },
+        } = written;
+        let mut hosts = Vec::new();
+        for (index, host) in ambient_hosts.into_iter().enumerate() {
+            let host = host.to_ascii_lowercase();
+            if reference::valid_registry(&host).is_err() {
+                let message = format!("`{}` is no host", host.escape_debug());
+                let hint = "write a host, with a port if only that one is meant: registry.example.com";
+                self.bad(key("issuers.ambient_hosts").index(index), &message, hint);
+            }
+            hosts.push(host);
+        }
+        if let Some(origin) = &iam_credentials {
+            self.origin(key("issuers.google.iam_credentials"), origin);
+        }
+        for (index, origin) in trusted.iter().enumerate() {
+            self.origin(key("issuers.google.trusted").index(index), origin);
+        }
+        Issuers {
+            ambient_hosts: hosts,
+            google: Google {
+                iam_credentials,
+                trusted,
+            },
+        }
+    }
+
+    /// Scheme, host and port of a URL.
+    fn origin(&mut self, path: Path, text: &str) {
+        let is_one = text.parse::<Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri
+                    .authority()
+                    .is_some_and(|authority| !authority.as_str().contains('@'))
+                && uri.path_and_query().is_none_or(|rest| rest.as_str() == "/")
+        });
+        if !is_one {
+            let message = format!("`{}` says not where somebody is", text.escape_debug());
+            let hint = "write scheme and host, and the port if need be: https://oauth2.example.com";
+            self.bad(path, &message, hint);
+        }
     }
 
     fn path(&mut self, name: &str, text: String) -> Option<PathBuf> {

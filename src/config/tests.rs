@@ -41,6 +41,7 @@ fn lines(config: &Config) -> Vec<String> {
         pushes,
         store,
         registries,
+        issuers,
         pull,
         opt_out,
         cluster,
@@ -70,6 +71,9 @@ fn lines(config: &Config) -> Vec<String> {
         format!("store.path {}", store.path.display()),
         format!("registries.dir {:?}", registries.dir),
         format!("registries.probe {:?}", registries.probe),
+        format!("issuers.ambient_hosts {:?}", issuers.ambient_hosts),
+        format!("issuers.google.iam_credentials {:?}", issuers.google.iam_credentials),
+        format!("issuers.google.trusted {:?}", issuers.google.trusted),
         format!("pull.policy {:?}", pull.policy),
         format!("pull.secret {}", pull.secret),
         format!("pull.secrets {:?}", pull.secrets),
@@ -94,7 +98,7 @@ fn lines(config: &Config) -> Vec<String> {
     ]
 }
 
-const DEFAULTS: [&str; 34] = [
+const DEFAULTS: [&str; 37] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -111,6 +115,9 @@ const DEFAULTS: [&str; 34] = [
     "store.path data/waypost.redb",
     "registries.dir None",
     "registries.probe 10s",
+    "issuers.ambient_hosts []",
+    "issuers.google.iam_credentials None",
+    "issuers.google.trusted []",
     "pull.policy Always",
     "pull.secret waypost-pull",
     "pull.secrets []",
@@ -132,7 +139,7 @@ const DEFAULTS: [&str; 34] = [
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 34] = [
+const KEYS: [(&str, &str, &str, &str); 37] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -154,6 +161,24 @@ const KEYS: [(&str, &str, &str, &str); 34] = [
     ("store.path", "/s", "/s", "/s"),
     ("registries.dir", "/r", "/r", "Some(\"/r\")"),
     ("registries.probe", "0s", "0s", "0ns"),
+    (
+        "issuers.ambient_hosts",
+        "[Registry.example.com, 'proxy:5000']",
+        "registry.example.com,proxy:5000",
+        "[\"registry.example.com\", \"proxy:5000\"]",
+    ),
+    (
+        "issuers.google.iam_credentials",
+        "http://127.0.0.1:1/",
+        "http://127.0.0.1:1/",
+        "Some(\"http://127.0.0.1:1/\")",
+    ),
+    (
+        "issuers.google.trusted",
+        "['https://oauth2.example.com']",
+        "https://oauth2.example.com",
+        "[\"https://oauth2.example.com\"]",
+    ),
     ("pull.policy", "IfNotPresent", "IfNotPresent", "IfNotPresent"),
     ("pull.secret", "x.y-z", "x.y-z", "x.y-z"),
     ("pull.secrets", "[a, b]", "a, b", "[\"a\", \"b\"]"),
@@ -445,6 +470,27 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "1:17",
             "expected `true` or `false`",
             "`route: true`",
+        ),
+        (
+            "issuers: {ambient_hosts: [a.b, 'https://corp']}",
+            "invalid-value",
+            "1:32",
+            "`https://corp` is no host",
+            "registry.example.com",
+        ),
+        (
+            "issuers: {google: {trusted: [corp]}}",
+            "invalid-value",
+            "1:30",
+            "`corp` says not where somebody is",
+            "https://oauth2.example.com",
+        ),
+        (
+            "issuers: {google: {iam_credentials: 'https://corp/path'}}",
+            "invalid-value",
+            "1:37",
+            "`https://corp/path`",
+            "scheme and host",
         ),
         ("tls: {dir: ''}", "invalid-value", "1:12", "empty path", ""),
         ("tls: {dir: }", "no-value", "1:7", "`dir` has no value", ""),

@@ -6,8 +6,8 @@
 //! (`gcloud auth application-default login`) is not looked for: what Waypost issues reaches namespaces.
 //!
 //! A token to pull with has the scope `devstorage.read_only`, so that nobody pushes with it, whatever its service account may do. Of the
-//! sources only the metadata server of a plain machine does not go by the scope that it is asked for (googleapis/google-auth-library-java#458);
-//! a `pull_service_account` helps there.
+//! sources only the metadata server of a plain machine does not go by the scope that it is asked for (googleapis/google-auth-library-java#458),
+//! which [`PullToken::wide`] says; a `pull_service_account` helps there.
 //!
 //! Written by hand and not taken from a crate: `gcp_auth` 0.12.7 asks without a deadline, tries a rejected key five times, asks the metadata
 //! server without a scope, sends an assertion wherever a key's file says, and has no workload identity federation.
@@ -74,6 +74,15 @@ pub struct Gcr {
     deadline: Duration,
 }
 
+/// A token to pull with, and what else it can do.
+#[derive(Clone, Debug)]
+pub struct PullToken {
+    /// The token, and when it ends.
+    pub issued: Issued,
+    /// Why it can do more than pull, in a sentence, where it can or nobody knows.
+    pub wide: Option<String>,
+}
+
 enum Identity {
     Key(Box<Key>),
     File(PathBuf),
@@ -129,11 +138,25 @@ impl Gcr {
         })
     }
 
-    /// A new token to pull with, within half a minute.
+    /// A new token to pull with, within half a minute, and what is known of its scope.
     ///
     /// # Errors
     ///
     /// When none was issued, and whether that is for somebody to see to or passes.
+    pub async fn pull(&self) -> Result<PullToken, IssueError> {
+        let issued = self.pull_token().await?;
+        let wide = match (&self.pull, &self.identity) {
+            (None, Identity::Metadata(metadata)) => metadata.wide(&self.http).await,
+            _ => None,
+        };
+        Ok(PullToken { issued, wide })
+    }
+
+    /// A new token to pull with, likewise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gcr::pull`].
     pub async fn pull_token(&self) -> Result<Issued, IssueError> {
         self.within(async {
             match &self.pull {
@@ -211,7 +234,7 @@ const PUSH: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// What a key is called where it was given.
-const KEY: &str = "`keyJson`";
+const KEY: &str = "`keyJson` (`key_json` by REST, `key.json` in a Secret)";
 
 /// For all that is asked for one token.
 const DEADLINE: Duration = Duration::from_secs(30);

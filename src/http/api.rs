@@ -8,6 +8,7 @@ mod body;
 mod credentials;
 mod guard;
 mod json;
+mod keys;
 mod notify;
 mod openapi;
 mod problem;

@@ -3,7 +3,8 @@
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::{
-    OutdatedMetrics, PullSecretMetrics, PushMetrics, RegistryMetrics, VerificationMetrics, process::Process, register,
+    CredentialMetrics, OutdatedMetrics, PullSecretMetrics, PushMetrics, RegistryMetrics, VerificationMetrics,
+    process::Process, register,
 };
 
 /// The part that the metrics of all kinds of process have in common, with the registry that all of theirs are in.
@@ -11,6 +12,7 @@ pub struct Common {
     pub(super) registry: Registry,
     api_requests: IntCounterVec,
     registries: RegistryMetrics,
+    credentials: CredentialMetrics,
     verifications: VerificationMetrics,
     outdated: OutdatedMetrics,
     pushes: PushMetrics,
@@ -28,6 +30,7 @@ impl Common {
         Self {
             api_requests: register(&registry, IntCounterVec::new(requests, &labels)),
             registries: RegistryMetrics::register(&registry),
+            credentials: CredentialMetrics::register(&registry),
             verifications: VerificationMetrics::register(&registry),
             outdated: OutdatedMetrics::register(&registry),
             pushes: PushMetrics::register(&registry),
@@ -50,6 +53,11 @@ impl Common {
     /// Those of registries.
     pub fn registries(&self) -> RegistryMetrics {
         self.registries.clone()
+    }
+
+    /// Those of tokens that somebody issues.
+    pub fn credentials(&self) -> CredentialMetrics {
+        self.credentials.clone()
     }
 
     /// Those of pushes.

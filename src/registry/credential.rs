@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Address;
+use super::{Address, Location, amazon, google};
 
 /// The credentials of one registry. The token that it notifies with is not among them: it is sent to nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +92,27 @@ pub fn token_problem(token: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a username says, at this registry, that its password is a token, which ends, or a key, which nobody is to have: at which location
+/// tokens are issued for it in place of that, and why.
+pub fn better_issued(address: &Address, username: &str) -> Option<(Location, &'static str)> {
+    let host = address.host.split(':').next().unwrap_or_default();
+    match username {
+        "AWS" if amazon::of_host(host).is_some() => Some((
+            Location::Ecr,
+            "`AWS` is the user of ECR's tokens: such a password ends after twelve hours",
+        )),
+        "oauth2accesstoken" if google::is_google_host(host) => Some((
+            Location::Gcr,
+            "`oauth2accesstoken` is the user of Google's tokens: such a password ends after an hour",
+        )),
+        "_json_key" | "_json_key_base64" if google::is_google_host(host) => Some((
+            Location::Gcr,
+            "the password of `_json_key` is the key of a service account: one to pull with would reach every admitted namespace",
+        )),
+        _ => None,
+    }
+}
+
 /// Why a docker config is of no use for a registry. Says nothing of what is in it but hosts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DockerConfigError {
@@ -140,6 +161,15 @@ impl Credential {
             username: String::new(),
             password: token,
         })
+    }
+
+    /// Whether it is of use where credentials are come by so: a password is no key, nor is one cloud's key another's.
+    pub fn is_for(&self, location: Location) -> bool {
+        match self {
+            Self::Login(_) | Self::File { .. } | Self::Environment { .. } => location == Location::OffCluster,
+            Self::Key(Key::Aws { .. }) => location == Location::Ecr,
+            Self::Key(Key::Google(_)) => location == Location::Gcr,
+        }
     }
 
     /// Whether the password may become another one without anybody saying so to Waypost.

@@ -46,7 +46,8 @@ pub struct RegistryMetadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Reads the registries of a file. Those with nothing wrong are among what is returned, whatever is wrong with others.
+/// Reads the registries of a file. Those with nothing wrong are among what is returned, whatever is wrong with others. Whose account an ECR
+/// registry is of need not be known.
 pub fn read(source: &Source) -> (Vec<RegistryDocument>, Vec<Diagnostic>) {
     let (nodes, problems) = document::parse(source);
     let shape = check::Shape::from_schema(&spec::schema::<RegistryDocument>());
@@ -91,7 +92,7 @@ fn read_one(shape: &check::Shape, node: &Node) -> Result<RegistryDocument, Vec<P
         );
         problems.push(Problem::error("invalid-id", at, message));
     }
-    if let Err(found) = Registry::parse(&document.metadata.name, &document.spec) {
+    if let Err(found) = Registry::check(&document.metadata.name, &document.spec) {
         problems.extend(found.into_iter().map(in_spec));
     }
     if problems.is_empty() {
@@ -136,10 +137,16 @@ apiVersion: waypost.dev/v1alpha1
 kind: Registry
 metadata: {name: third}
 spec: {urk: r.io}
+---
+apiVersion: waypost.dev/v1alpha1
+kind: Registry
+metadata: {name: own}
+spec: {location: ecr, region: eu-central-1}
 ",
         );
         let (documents, diagnostics) = read(&source);
-        assert_eq!(documents.len(), 1);
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[1].metadata.name, "own");
         assert_eq!(documents[0].metadata.name, "corp");
         assert_eq!(documents[0].spec.pull_credential.as_ref().unwrap().secret_name, "corp");
         let text = document::render::text(&diagnostics, false);

@@ -1,5 +1,7 @@
 //! Which hosts are Google's: those of Artifact Registry, and the older names `gcr.io`, which Artifact Registry answers too.
 
+pub mod file;
+
 /// The registry that is meant where nothing is said.
 pub const DEFAULT_HOST: &str = "gcr.io";
 

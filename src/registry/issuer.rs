@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    amazon, google,
+    Address, amazon, google,
     spec::{Location, RegistrySpec, RepositoriesSpec},
 };
-use crate::{
-    document::{Path, Problem},
-    reference,
-};
+use crate::document::{Path, Problem};
 
 /// Who issues the tokens of a registry, and how they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +106,7 @@ fn foreign_keys(spec: &RegistrySpec, problems: &mut Vec<Problem>) {
                     Path::root().key(key),
                     format!(
                         "it is for the location {whose}, and the location is `{}`",
-                        word(spec.location)
+                        spec.location.as_str()
                     ),
                 )
                 .hint(format!("say `location`, or take `{key}` out")),
@@ -118,31 +115,29 @@ fn foreign_keys(spec: &RegistrySpec, problems: &mut Vec<Problem>) {
     }
 }
 
-fn word(location: Location) -> &'static str {
-    match location {
-        Location::OffCluster => "off-cluster",
-        Location::Ecr => "ecr",
-        Location::Gcr => "gcr",
-    }
-}
-
 fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) -> (Option<EcrIssuer>, Option<String>) {
     let before = problems.len();
     let mut wrong = |key: &str, code: &'static str, message: String, hint: &str| {
         problems.push(Problem::error(code, Path::root().key(key), message).hint(hint));
     };
-    let url_host = spec.url.as_deref().map(host_of);
-    let of_url = url_host.as_deref().and_then(amazon::of_host);
+    let url_host = spec.url.as_deref().and_then(host_of);
+    let hostname = spec.hostname.as_deref().map(str::to_ascii_lowercase);
+    // Which of the two keys says it.
+    let (host, key) = match &hostname {
+        Some(hostname) => (Some(&**hostname), "hostname"),
+        None => (url_host.as_deref(), "url"),
+    };
+    let of_host = host.and_then(amazon::of_host);
     if let Some(hostname) = &spec.hostname {
         if let Some(problem) = hostname_problem(hostname, url_host.as_deref()) {
             wrong("hostname", "invalid-hostname", problem, HOSTNAME_HINT);
         }
-    } else if let (Some(host), None) = (&url_host, of_url) {
+    } else if let (Some(host), None) = (host, of_host) {
         let message = format!("`{}` is no host of ECR's", host.escape_debug());
         wrong("url", "foreign-host", message, ECR_HOST_HINT);
     }
-    let region = spec.region.as_deref().or(of_url.map(|(_, region)| region));
-    match (region, of_url) {
+    let region = spec.region.as_deref().or(of_host.map(|(_, region)| region));
+    match (region, of_host) {
         (None, _) => wrong(
             "region",
             "no-region",
@@ -154,30 +149,39 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
             wrong("region", "invalid-region", message, "they look like eu-central-1");
         }
         (Some(region), Some((_, other))) if region != other => {
-            let message = format!("`{region}` is another region than that of `url`, `{other}`");
+            let message = format!("`{region}` is another region than that of `{key}`, `{other}`");
             wrong("region", "contradiction", message, "take one of the two out");
         }
         _ => {}
     }
-    let said = spec.registry_id.as_deref().or(of_url.map(|(account, _)| account));
-    match (said, of_url) {
+    let said = spec.registry_id.as_deref().or(of_host.map(|(account, _)| account));
+    match (said, of_host) {
         (Some(id), _) if !amazon::is_account(id) => {
             let message = format!("`{}` is no id of an ECR registry", id.escape_debug());
             let hint = "it is an account's twelve digits, in quotes where YAML would read a number; left out it is the account's own";
             wrong("registryId", "invalid-registry-id", message, hint);
         }
         (Some(id), Some((other, _))) if id != other => {
-            let message = format!("`{id}` is another registry than that of `url`, `{other}`");
+            let message = format!("`{id}` is another registry than that of `{key}`, `{other}`");
             wrong("registryId", "contradiction", message, "take one of the two out");
         }
         _ => {}
     }
-    if let Some(arn) = &spec.pull_role_arn
-        && !amazon::is_role(arn)
-    {
-        let message = format!("`{}` is no ARN of a role", arn.escape_debug());
-        let hint = "they look like arn:aws:iam::123456789012:role/waypost-pull";
-        wrong("pullRoleArn", "invalid-role", message, hint);
+    if let Some(arn) = &spec.pull_role_arn {
+        let of_region = region
+            .filter(|region| amazon::is_region(region))
+            .map(|region| amazon::partition(region).name);
+        if !amazon::is_role(arn) {
+            let message = format!("`{}` is no ARN of a role", arn.escape_debug());
+            let hint = "they look like arn:aws:iam::123456789012:role/waypost-pull";
+            wrong("pullRoleArn", "invalid-role", message, hint);
+        } else if let (Some(of_role), Some(of_region)) = (amazon::partition_of(arn), of_region)
+            && of_role != of_region
+        {
+            let message = format!("the role is one of `{of_role}`, and the region is one of `{of_region}`");
+            let hint = "the two know nothing of each other: give a role of the region's own";
+            wrong("pullRoleArn", "contradiction", message, hint);
+        }
     }
     match (&spec.pull_role_arn, &spec.pull_role_external_id) {
         (None, Some(_)) => wrong(
@@ -189,7 +193,7 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
         (_, Some(id)) if !amazon::is_external_id(id) => wrong(
             "pullRoleExternalId",
             "invalid-external-id",
-            format!("`{}` is no external id", id.escape_debug()),
+            "it is no external id".to_owned(),
             "AWS takes 2 to 1224 letters, digits and any of _+=,.@:/-",
         ),
         _ => {}
@@ -199,7 +203,7 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
             "repositories",
             "invalid-tags",
             problem,
-            "AWS takes at most 50 tags, of 1 to 128 and at most 256 characters",
+            "AWS takes at most 50 tags, with keys of 1 to 128 characters and values of at most 256, and keeps keys that begin with aws: for itself",
         );
     }
     let whose = said.or(account);
@@ -211,7 +215,7 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
             "give it, and it is known at once",
         );
     }
-    let url = spec.url.clone().or_else(|| spec.hostname.clone());
+    let url = said_url(spec);
     let (true, Some(region)) = (problems.len() == before, region) else {
         return (None, url);
     };
@@ -236,7 +240,7 @@ fn ecr(spec: &RegistrySpec, account: Option<&str>, problems: &mut Vec<Problem>) 
 }
 
 fn google(spec: &RegistrySpec, problems: &mut Vec<Problem>) -> (GoogleIssuer, Option<String>) {
-    let url_host = spec.url.as_deref().map(host_of);
+    let url_host = spec.url.as_deref().and_then(host_of);
     if let Some(hostname) = &spec.hostname {
         if let Some(problem) = hostname_problem(hostname, url_host.as_deref()) {
             problems
@@ -259,26 +263,39 @@ fn google(spec: &RegistrySpec, problems: &mut Vec<Problem>) -> (GoogleIssuer, Op
             .hint("it is an e-mail address: NAME@PROJECT.iam.gserviceaccount.com"),
         );
     }
-    let url = spec.url.clone().or_else(|| spec.hostname.clone());
+    let url = said_url(spec);
     let issuer = GoogleIssuer {
         pull_service_account: spec.pull_service_account.as_deref().map(Into::into),
     };
     (issuer, Some(url.unwrap_or_else(|| google::DEFAULT_HOST.to_owned())))
 }
 
-/// The host of a URL, in lower case, whatever is wrong with the rest: that is said where URLs are read.
-fn host_of(url: &str) -> String {
-    let url = url.trim();
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default().to_ascii_lowercase()
+/// The host of a URL, in lower case. None where it is no URL: what is wrong is said where URLs are read, and it may be a password in the wrong
+/// place.
+fn host_of(url: &str) -> Option<String> {
+    Address::parse(Some(url)).ok().map(|(address, _)| address.host.into())
+}
+
+/// The URL that is said, be it by a hostname. What is wrong with that is said where it is read.
+fn said_url(spec: &RegistrySpec) -> Option<String> {
+    let usable = |hostname: &&String| hostname_problem(hostname, None).is_none();
+    spec.url
+        .clone()
+        .or_else(|| spec.hostname.as_ref().filter(usable).cloned())
 }
 
 fn hostname_problem(hostname: &str, url_host: Option<&str>) -> Option<String> {
-    let lower = hostname.to_ascii_lowercase();
-    if !(reference::is_registry_host(&lower) && reference::valid_registry(&lower).is_ok()) {
-        return Some(format!("`{}` is no host of a registry", hostname.escape_debug()));
+    if hostname.contains(['/', '@', '?', '#']) {
+        // It may be a password in the wrong place.
+        return Some("it has more in it than a host".to_owned());
     }
-    let other = url_host.filter(|host| *host != lower)?;
+    let Some(host) = host_of(hostname).filter(|_| hostname.trim() == hostname) else {
+        return Some(format!("`{}` is no host of a registry", hostname.escape_debug()));
+    };
+    if host == Address::docker_hub().host.as_ref() {
+        return Some(format!("`{}` is Docker Hub", hostname.escape_debug()));
+    }
+    let other = url_host.filter(|other| *other != host)?;
     Some(format!("`url` has another host, `{}`", other.escape_debug()))
 }
 
@@ -287,8 +304,18 @@ fn repositories_problem(made: &RepositoriesSpec) -> Option<String> {
         return Some(format!("there are {} tags", made.tags.len()));
     }
     made.tags.iter().find_map(|(key, value)| {
-        let fits = (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256;
-        (!fits).then(|| format!("the tag `{}` is too long, or has no key", key.escape_debug()))
+        if key.is_empty() {
+            Some("a tag has no key".to_owned())
+        } else if key.chars().count() > 128 {
+            Some("the key of a tag has more than 128 characters".to_owned())
+        } else if key.to_ascii_lowercase().starts_with("aws:") {
+            Some(format!("the tag `{}` is one of AWS's own", key.escape_debug()))
+        } else if value.chars().count() > 256 {
+            let key = key.escape_debug();
+            Some(format!("the value of the tag `{key}` has more than 256 characters"))
+        } else {
+            None
+        }
     })
 }
 

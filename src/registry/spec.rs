@@ -90,6 +90,15 @@ pub enum Location {
 }
 
 impl Location {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OffCluster => "off-cluster",
+            Self::Ecr => "ecr",
+            Self::Gcr => "gcr",
+        }
+    }
+
     /// Whether somebody issues tokens, so that no credential that lasts reaches a namespace.
     pub fn issues(self) -> bool {
         match self {

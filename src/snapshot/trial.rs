@@ -7,7 +7,7 @@ use crate::{
     document::Problem,
     pushes::{Image, Success, normal},
     reference::{Reference, valid_digest},
-    registry::{Registry, RegistrySpec},
+    registry::{Registry, RegistrySpec, UNKNOWN_ACCOUNT},
 };
 
 /// Registries and pushes that are made up.
@@ -58,12 +58,19 @@ impl Trial {
     ///
     /// All that is wrong with it, with the paths of the keys in its spec.
     pub fn register(&mut self, id: &str, spec: &RegistrySpec) -> Result<(), Vec<Problem>> {
-        let registry = Registry::parse(id, spec)?;
+        let registry = Registry::parse(id, spec).map_err(|mut problems| {
+            for problem in problems.iter_mut().filter(|problem| problem.code == UNKNOWN_ACCOUNT) {
+                NOBODY_IS_ASKED.clone_into(&mut problem.message);
+                problem.hint = Some(SAY_THE_ACCOUNT.to_owned());
+            }
+            problems
+        })?;
         let registered = Registered {
             id: registry.id.clone(),
             address: registry.address.clone(),
             namespaces: registry.namespaces.clone(),
-            has_pull_credential: spec.pull_credential.is_some(),
+            // Without a key tokens are issued by an identity that is not written down.
+            has_pull_credential: spec.location.issues() || spec.pull_credential.is_some(),
             available: true,
         };
         self.registries.push((registered, registry));
@@ -166,6 +173,10 @@ impl Trial {
     }
 }
 
+/// Where there is a cluster, ECR says it with the first token.
+const NOBODY_IS_ASKED: &str = "whose registry it is has to be said here, where ECR is not asked for it";
+const SAY_THE_ACCOUNT: &str = "write the account's twelve digits, in quotes: registryId: \"123456789012\"";
+
 /// The same for all pushes of an image.
 fn made_up(image: &Image) -> Box<str> {
     format!("sha256:{}{}", image.key(), image.key()).into()
@@ -182,6 +193,33 @@ mod tests {
             digest: None,
             finished_at: None,
         }
+    }
+
+    #[test]
+    fn a_registry_whose_tokens_are_issued_has_a_credential_and_has_to_say_whose_it_is() {
+        let spec = |json: serde_json::Value| serde_json::from_value(json).unwrap();
+        let mut trial = Trial::default();
+        let own = spec(serde_json::json!({"location": "ecr", "region": "eu-central-1"}));
+        let problems = trial.register("own", &own).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            (problems[0].path.to_string(), &*problems[0].message),
+            ("registryId".to_owned(), NOBODY_IS_ASKED)
+        );
+        let said = spec(serde_json::json!({"location": "ecr", "region": "eu-central-1", "registryId": "123456789012"}));
+        trial.register("said", &said).unwrap();
+        trial
+            .register("google", &spec(serde_json::json!({"location": "gcr"})))
+            .unwrap();
+        let mut snapshot = Snapshot::empty();
+        trial.apply(&mut snapshot);
+        let told: Vec<_> = snapshot
+            .registries
+            .iter()
+            .map(|registry| (registry.address.to_string(), registry.has_pull_credential))
+            .collect();
+        let ecr = "123456789012.dkr.ecr.eu-central-1.amazonaws.com".to_owned();
+        assert_eq!(told, [(ecr, true), ("gcr.io".to_owned(), true)]);
     }
 
     #[test]

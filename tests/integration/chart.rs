@@ -4,6 +4,7 @@
 //! and the golden files. Helm is the one that `tests/cluster` pins, or that of `WAYPOST_HELM` (3 shows notes to clusters only).
 
 mod documentation;
+mod registries;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -24,4 +24,5 @@ mod reference_conformance;
 mod serve;
 mod store;
 mod support;
+mod tokens;
 mod verification;

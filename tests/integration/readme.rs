@@ -14,7 +14,7 @@ use serde_json::Value;
 use waypost::admission::ReviewOutcome;
 use waypost::config::raw::Raw;
 use waypost::decide::Outcome;
-use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics, Verification};
+use waypost::metrics::{ControllerMetrics, ImageKey, ImageLabels, Metrics, Renewal, Verification};
 use waypost::pushes::State;
 use waypost::review::Operation;
 
@@ -108,6 +108,8 @@ fn the_metrics_are_all_there() {
     });
     metrics.common().registries().set_up("", true);
     metrics.common().registries().notified("", "", 1);
+    metrics.common().credentials().set_expiry("", None);
+    metrics.common().credentials().renewal("", Renewal::Renewed);
     metrics.common().verifications().found("", Verification::Present);
     metrics.common().pushes().told("", State::Running);
     metrics.common().pushes().set_records("", 1);

@@ -4,6 +4,8 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod distribution;
 pub(crate) mod helm;
+pub(crate) mod issuers;
+pub(crate) mod leaks;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod serving;

@@ -98,6 +98,9 @@ controller:
 {{- with include "waypost.certificates" . }}
 certificates: {{- . | nindent 2 }}
 {{- end }}
+{{- with include "waypost.issuers" . | trim }}
+issuers: {{- . | nindent 2 }}
+{{- end }}
 log:
   level: {{ .Values.log.level }}
   format: json
@@ -162,83 +165,6 @@ webhook_configuration: {{ $name }}
           prefix: {{ .registry | quote }}
 {{- end }}
 {{- end }}
-{{- end }}
-
-{{/*
-The files of /registries, by name: objects, which the controller makes. In a release they would be of a kind that the cluster does not know
-before the release's own definitions are there. Credentials are not in them, but in Secrets that they name.
-*/}}
-{{- define "waypost.registries" -}}
-{{- range $id, $registry := .Values.registries }}
-{{ $id }}.yaml: |
-  apiVersion: waypost.dev/v1alpha1
-  kind: Registry
-  metadata:
-    name: {{ $id }}
-    labels:
-      app.kubernetes.io/name: waypost
-      app.kubernetes.io/instance: {{ $.Release.Name }}
-      app.kubernetes.io/managed-by: {{ $.Release.Service }}
-  spec:
-    {{- with $registry.name }}
-    displayName: {{ . | quote }}
-    {{- end }}
-    {{- range $key := list "url" "location" "endpoint" "caBundle" }}
-    {{- with get $registry $key }}
-    {{ $key }}: {{ . | toJson }}
-    {{- end }}
-    {{- end }}
-    {{- if $registry.plainHttp }}
-    plainHttp: true
-    {{- end }}
-    {{- range $key := list "tokenHosts" "names" "namespaces" }}
-    {{- with get $registry $key }}
-    {{ $key }}: {{ . | toJson }}
-    {{- end }}
-    {{- end }}
-    {{- with include "waypost.registrySecret" (list $ $id $registry "pull") }}
-    pullCredential: {secretName: {{ . }}}
-    {{- end }}
-    {{- with include "waypost.registrySecret" (list $ $id ($registry.push | default dict) "push") }}
-    pushCredential: {secretName: {{ . }}}
-    {{- end }}
-    {{- with include "waypost.notificationSecret" (list $ $id ($registry.notifications | default dict)) }}
-    notificationToken: {secretName: {{ . }}}
-    {{- end }}
-{{- end }}
-{{- end }}
-
-{{/* The Secret with a registry's credential, if it has one. Takes a list of the context, the id, what has the credential, and `pull` or `push`. */}}
-{{- define "waypost.registrySecret" -}}
-{{- $ := index . 0 -}}
-{{- $id := index . 1 -}}
-{{- $credential := index . 2 -}}
-{{- if $credential.existingSecret -}}
-{{- if or $credential.username $credential.password -}}
-{{- fail (printf "registries.%s has both existingSecret and a username or password: leave one of the two out" $id) -}}
-{{- end -}}
-{{- $credential.existingSecret -}}
-{{- else if or $credential.username $credential.password -}}
-{{- if not (and $credential.username $credential.password) -}}
-{{- fail (printf "registries.%s has a username or a password without the other" $id) -}}
-{{- end -}}
-{{- include "waypost.name" $ }}-registry-{{ $id }}-{{ index . 3 -}}
-{{- end -}}
-{{- end }}
-
-{{/* The Secret with the token of a registry's notifications, if it has one. Takes a list of the context, the id and what has the token. */}}
-{{- define "waypost.notificationSecret" -}}
-{{- $ := index . 0 -}}
-{{- $id := index . 1 -}}
-{{- $notifications := index . 2 -}}
-{{- if and $notifications.existingSecret $notifications.token -}}
-{{- fail (printf "registries.%s.notifications has both existingSecret and a token: leave one of the two out" $id) -}}
-{{- end -}}
-{{- if $notifications.existingSecret -}}
-{{- $notifications.existingSecret -}}
-{{- else if $notifications.token -}}
-{{- include "waypost.name" $ }}-registry-{{ $id }}-notifications
-{{- end -}}
 {{- end }}
 
 {{/* What the Pods of both components have. */}}

@@ -115,7 +115,32 @@ impl Finding {
         Self::new(Status::False, "Anonymous", "there is no pull credential")
     }
 
-    /// `LongLived`.
+    /// Nobody has issued one.
+    pub(super) fn no_token_yet() -> Self {
+        Self::unknown(
+            "NoTokenYet",
+            "there is no token to pull with yet: the condition TokenIssued says why",
+        )
+    }
+
+    /// `Reachable`, of an account's own registry.
+    pub(super) fn account_unknown() -> Self {
+        Self::unknown(
+            "AccountUnknown",
+            "nobody knows yet whose registry it is: ECR is asked for it, with the first token",
+        )
+    }
+
+    /// `LongLived`, where tokens are issued.
+    pub(super) fn short_lived() -> Self {
+        Self::new(
+            Status::False,
+            "Issued",
+            "namespaces get tokens, which end soon and are renewed before they do",
+        )
+    }
+
+    /// `LongLived`, of what somebody gave.
     pub(super) fn long_lived(has_credential: bool) -> Self {
         if has_credential {
             Self::new(

@@ -18,7 +18,7 @@ use crate::{
     credentials,
     oci::{Fault, Ping, Remote, SignIn},
     registry::{
-        Condition, ConditionKind, Login, Status,
+        Condition, ConditionKind, Location, Login, Status, UNKNOWN_ACCOUNT,
         health::{Health, Seen},
     },
     store::{self, Edition, StoreError, Stored},
@@ -27,17 +27,35 @@ use crate::{
 /// What of a registry the questions depend on: another namespace is none of them.
 pub(super) fn asked_about(stored: &Stored) -> (Place<'_>, &[String], Option<&Edition>) {
     let spec = &stored.spec;
-    let place = (
-        spec.url.as_deref(),
-        spec.endpoint.as_deref(),
-        spec.plain_http,
-        spec.ca_bundle.as_deref(),
-    );
+    let account = stored.issuance.as_ref().map(|issuance| issuance.account.as_deref());
+    let place = Place {
+        location: spec.location,
+        url: spec.url.as_deref(),
+        region: spec.region.as_deref(),
+        registry_id: spec.registry_id.as_deref(),
+        hostname: spec.hostname.as_deref(),
+        account: account.flatten(),
+        endpoint: spec.endpoint.as_deref(),
+        plain_http: spec.plain_http,
+        ca_bundle: spec.ca_bundle.as_deref(),
+    };
     (place, &spec.token_hosts, stored.pull.as_ref())
 }
 
 /// Where it is, and how it is reached.
-type Place<'s> = (Option<&'s str>, Option<&'s str>, bool, Option<&'s str>);
+#[derive(PartialEq, Eq)]
+pub(super) struct Place<'s> {
+    location: Location,
+    url: Option<&'s str>,
+    region: Option<&'s str>,
+    registry_id: Option<&'s str>,
+    hostname: Option<&'s str>,
+    /// Whose registry it is, where ECR was asked for that.
+    account: Option<&'s str>,
+    endpoint: Option<&'s str>,
+    plain_http: bool,
+    ca_bundle: Option<&'s str>,
+}
 
 /// Looks after a registry, for as long as it is not dropped.
 pub(super) async fn look_after(shared: Arc<Shared>, mut registry: watch::Receiver<Stored>) -> Infallible {
@@ -123,9 +141,16 @@ impl One {
 
     /// Asks again and again.
     async fn ask(&mut self, stored: &Stored) -> Infallible {
-        self.put(ConditionKind::LongLived, Finding::long_lived(stored.pull.is_some()));
-        if stored.pull.is_none() {
-            self.put(ConditionKind::PullCredentialCanPush, Finding::nobody_pushes());
+        let has_credential = stored.pull.is_some();
+        let long_lived = match stored.spec.location {
+            Location::OffCluster => Finding::long_lived(has_credential),
+            Location::Ecr | Location::Gcr => Finding::short_lived(),
+        };
+        self.put(ConditionKind::LongLived, long_lived);
+        let no_token = waits_for_token(stored).then(Finding::no_token_yet);
+        if !has_credential {
+            let finding = no_token.clone().unwrap_or_else(Finding::nobody_pushes);
+            self.put(ConditionKind::PullCredentialCanPush, finding);
         }
         let remote = match self.remote(stored) {
             Ok(remote) => remote,
@@ -133,7 +158,7 @@ impl One {
                 // Nobody can tell whether it is up: it is not down.
                 self.shared.forget(&self.id);
                 self.put(ConditionKind::Reachable, finding.clone());
-                self.put(ConditionKind::Authenticated, finding);
+                self.put(ConditionKind::Authenticated, no_token.unwrap_or(finding));
                 loop {
                     self.tell().await;
                     tokio::time::sleep(TOLD_AGAIN).await;
@@ -161,9 +186,11 @@ impl One {
             return Err(Finding::unknown("NotAsked", message));
         }
         let registry = stored.registry().map_err(|problems| {
-            let first = problems.first();
-            let what = first.map(|problem| format!("{}: {}", problem.path, problem.message));
-            Finding::unknown("InvalidSpec", what.unwrap_or_default())
+            // That passes by itself.
+            let first = problems.iter().find(|problem| problem.code != UNKNOWN_ACCOUNT);
+            first.map_or_else(Finding::account_unknown, |problem| {
+                Finding::unknown("InvalidSpec", format!("{}: {}", problem.path, problem.message))
+            })
         })?;
         let remote = self.shared.client.registry(&registry);
         remote.map_err(|error| Finding::unknown("CaBundleUnusable", error.to_string()))
@@ -296,6 +323,9 @@ impl One {
 
     /// What is sent to it, where there is anything. A file or a variable may say something else than the last time.
     async fn login(&self, stored: &Stored) -> Result<Option<Login>, Finding> {
+        if waits_for_token(stored) {
+            return Err(Finding::no_token_yet());
+        }
         if stored.pull.is_none() {
             return Ok(None);
         }
@@ -364,6 +394,11 @@ impl Drop for One {
     fn drop(&mut self) {
         self.shared.forget(&self.id);
     }
+}
+
+/// Whether it is not asked anonymously: it will have a token.
+fn waits_for_token(stored: &Stored) -> bool {
+    stored.spec.location.issues() && stored.pull.is_none()
 }
 
 fn status(conditions: &[Condition], kind: ConditionKind) -> Option<Status> {

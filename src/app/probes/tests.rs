@@ -16,9 +16,11 @@ use crate::{
         testing::{Served, certificate},
     },
     pushes::{Event, Index, PushId, Record},
-    registry::{Condition, ConditionKind, Credential, Credentials, Keys, Login, Password, RegistrySpec, Status},
+    registry::{
+        Condition, ConditionKind, Credential, Credentials, Keys, Location, Login, Password, RegistrySpec, Status,
+    },
     store::{
-        Change, Draft, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token, Version,
+        Change, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token, Version,
         embedded::Embedded,
     },
 };
@@ -482,4 +484,82 @@ async fn a_password_that_came_with_another_host_is_not_sent_to_the_one_of_before
     let said = asking.until("r", kind, status, "CredentialUnreadable").await;
     assert!(said.contains("has been changed since"), "{said}");
     assert!(served.asked().iter().all(|(_, header)| header.is_none()));
+}
+
+#[tokio::test]
+async fn a_registry_whose_tokens_are_issued_is_not_asked_without_one() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let served = Served::plain(basic()).await;
+    let spec = RegistrySpec {
+        location: Location::Gcr,
+        hostname: Some(format!("localhost:{}", served.port())),
+        plain_http: true,
+        ..RegistrySpec::default()
+    };
+    let draft = Draft {
+        spec: spec.clone(),
+        pull: Change::Keep,
+        push: Change::Keep,
+        notify: Change::Keep,
+    };
+    asking.store.create("corp", draft).await.unwrap();
+    asking.until("corp", Reachable, True, "Answers").await;
+    asking.until("corp", Authenticated, Unknown, "NoTokenYet").await;
+    asking.until("corp", PullCredentialCanPush, Unknown, "NoTokenYet").await;
+    asking.until("corp", LongLived, False, "Issued").await;
+    let token = |password: &str| Token {
+        login: Login {
+            username: "u".to_owned(),
+            password: Password::new(password.to_owned()),
+        },
+        issuance: Issuance {
+            issued_at: jiff::Timestamp::now(),
+            expires_at: jiff::Timestamp::MAX,
+            account: None,
+            place: Issuance::place(&spec),
+            origin: String::new(),
+        },
+    };
+    asking.store.issued("corp", token(PASSWORD)).await.unwrap();
+    asking.until("corp", Authenticated, True, "Accepted").await;
+    asking.until("corp", PullCredentialCanPush, False, "CanOnlyPull").await;
+    asking.until("corp", LongLived, False, "Issued").await;
+    asking.store.issued("corp", token("another")).await.unwrap();
+    asking.until("corp", Authenticated, False, "Rejected").await;
+}
+
+#[tokio::test]
+async fn whose_registry_it_is_becomes_known_with_its_first_token() {
+    let asking = Asking::every(Duration::from_millis(50));
+    let served = Served::plain(basic()).await;
+    let spec = RegistrySpec {
+        location: Location::Ecr,
+        region: Some("eu-central-1".to_owned()),
+        endpoint: Some(format!("http://localhost:{}", served.port())),
+        ..RegistrySpec::default()
+    };
+    let draft = Draft {
+        spec: spec.clone(),
+        pull: Change::Keep,
+        push: Change::Keep,
+        notify: Change::Keep,
+    };
+    asking.store.create("corp", draft).await.unwrap();
+    asking.until("corp", Reachable, Unknown, "AccountUnknown").await;
+    asking.until("corp", Authenticated, Unknown, "NoTokenYet").await;
+    assert_eq!(asking.up("corp"), None);
+    let issuance = Issuance {
+        issued_at: jiff::Timestamp::now(),
+        expires_at: jiff::Timestamp::MAX,
+        account: Some("123456789012".to_owned()),
+        place: Issuance::place(&spec),
+        origin: String::new(),
+    };
+    let login = Login {
+        username: "u".to_owned(),
+        password: Password::new(PASSWORD.to_owned()),
+    };
+    asking.store.issued("corp", Token { login, issuance }).await.unwrap();
+    asking.until("corp", Reachable, True, "Answers").await;
+    asking.until("corp", Authenticated, True, "Accepted").await;
 }

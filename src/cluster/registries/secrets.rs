@@ -22,7 +22,7 @@ use super::{
     object::{MANAGED_BY, Object},
     registries, requests,
     requests::{Failed, all, ask},
-    what as registry,
+    tokens, what as registry,
     writing::MANAGER,
 };
 use crate::{
@@ -92,7 +92,9 @@ impl Kubernetes {
             let api = self.secret_api();
             let found = ask(&what(name), "get", api.get_metadata_opt(name)).await?;
             match found {
-                Some(found) if registry_of(&found.metadata) == Some(id) => self.delete_secret(&found.metadata).await,
+                Some(found) if registry_of(&found.metadata) == Some(id) => {
+                    self.delete_secret(&found.metadata, None).await
+                }
                 _ => Ok(()),
             }
         };
@@ -122,13 +124,13 @@ impl Kubernetes {
         credential_of(secret, purpose, spec).is_ok_and(|present| present == *credential)
     }
 
-    /// Deletes exactly this one.
-    pub(super) async fn delete_secret(&self, meta: &ObjectMeta) -> Result<(), Failed> {
+    /// Deletes exactly this one; with a `version` only for as long as it is so.
+    pub(super) async fn delete_secret(&self, meta: &ObjectMeta, version: Option<String>) -> Result<(), Failed> {
         let name = meta.name.as_deref().unwrap_or_default();
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: meta.uid.clone(),
-                resource_version: None,
+                resource_version: version,
             }),
             ..DeleteParams::default()
         };
@@ -205,7 +207,7 @@ impl Kubernetes {
                 unnamed.insert(uid.clone(), since.unwrap_or(now));
                 continue;
             }
-            self.delete_secret(meta).await?;
+            self.delete_secret(meta, None).await?;
             tracing::info!(registry = id, "{} was deleted, for no Registry names it", what(name));
             deleted += 1;
         }
@@ -306,7 +308,9 @@ impl Kubernetes {
             return Ok(None);
         };
         let found = ask(&what(name), "get", self.secret_api().get_opt(name)).await?;
-        let credential = found.ok_or(Unusable::Missing);
+        let credential = found
+            .ok_or(Unusable::Missing)
+            .and_then(|secret| of_this(secret, &object.id));
         let credential = credential.and_then(|secret| credential_of(secret, purpose, spec));
         let credential = credential.map_err(|why| {
             StoreError::Unavailable(format!(
@@ -381,9 +385,19 @@ fn credential_of(secret: Secret, purpose: Purpose, spec: &RegistrySpec) -> Resul
     }
 }
 
+/// A Secret that Waypost has written is for the registry that it was written for: whoever may name one does not get another's.
+fn of_this(mut secret: Secret, id: &str) -> Result<Secret, Unusable> {
+    let meta = &secret.metadata;
+    if tokens::issued_for(meta).is_some() || registry_of(meta).is_some_and(|of| of != id) {
+        wipe(&mut secret);
+        return Err(Unusable::AnothersOwn);
+    }
+    Ok(secret)
+}
+
 /// The key that tokens are issued by.
 fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
-    let is_ours = registry_of(&secret.metadata).is_some();
+    let is_ours = is_ours(&secret.metadata);
     let mut data = secret.data.take().unwrap_or_default();
     let mut text = |keys: [&'static str; 2]| {
         let Some(key) = keys.into_iter().find(|key| data.contains_key(*key)) else {
@@ -408,7 +422,11 @@ fn key_of(mut secret: Secret, location: Location) -> Result<Key, Unusable> {
             _ => Key::Aws {
                 id: text(ACCESS_KEY_ID)?.ok_or(Unusable::NoAccessKey)?,
                 secret: text(SECRET_ACCESS_KEY)?.ok_or(Unusable::NoAccessKey)?,
-                session_token: text(SESSION_TOKEN)?,
+                // What was made of a variable that is not set is empty.
+                session_token: match text(SESSION_TOKEN) {
+                    Err(Unusable::NoText(_)) => None,
+                    session_token => session_token?,
+                },
             },
         })
     };
@@ -452,6 +470,8 @@ pub(super) enum Unusable {
     NoAccessKey,
     #[error("has no `key.json`, which is the key of a Google service account")]
     NoKeyJson,
+    #[error("was written by Waypost for a registry, and is no other's: give this one a Secret of its own")]
+    AnothersOwn,
     #[error("has neither a `token` nor a `password`")]
     NoToken,
     #[error("has a `{0}` that is empty or no text")]
@@ -462,7 +482,7 @@ pub(super) enum Unusable {
 
 pub(super) fn login_of(mut secret: Secret, purpose: Purpose, address: Option<&Address>) -> Result<Login, Unusable> {
     // A newline at its end is a file's that it was made of, in Secrets that people make.
-    let is_ours = registry_of(&secret.metadata).is_some();
+    let is_ours = is_ours(&secret.metadata);
     let is_token = purpose == Purpose::Notify;
     let is_docker_config = !is_token && secret.type_.as_deref() == Some(DOCKER_CONFIG);
     let mut data = secret.data.take().unwrap_or_default();
@@ -521,6 +541,11 @@ pub(super) fn registry_of(meta: &ObjectMeta) -> Option<&str> {
     let labels = meta.labels.as_ref()?;
     let is_ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == "waypost");
     labels.get(REGISTRY).filter(|_| is_ours).map(String::as_str)
+}
+
+/// Whether Waypost has written what is in it.
+fn is_ours(meta: &ObjectMeta) -> bool {
+    registry_of(meta).is_some() || tokens::issued_for(meta).is_some()
 }
 
 pub(super) fn what(name: &str) -> String {

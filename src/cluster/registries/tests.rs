@@ -14,8 +14,8 @@ use super::{
     *,
 };
 use crate::{
-    registry::{Credential, Login, Password},
-    store::{self, DeclaredBy},
+    registry::{Credential, Location, Login, Password, RegistrySpec},
+    store::{self, DeclaredBy, Issuance},
 };
 
 fn object(id: &str, version: u64, url: &str) -> DynamicObject {
@@ -136,6 +136,167 @@ fn an_edition_is_that_of_the_content_where_it_may_be_read() {
     assert_eq!(known.registries()[0].pull, Some(store::Edition("s-u-3".to_owned())));
     known.follow_secrets(&[Change::Deleted(users("u", 4))]);
     assert_eq!(known.registries()[0].pull, Some(store::Edition("s".to_owned())));
+}
+
+fn ecr(token: Value) -> DynamicObject {
+    from(json!({
+        "metadata": {"name": "a", "uid": "uid-a", "resourceVersion": "5", "generation": 1},
+        "spec": {"location": "ecr", "region": "eu-central-1", "pullCredential": {"secretName": "s"}},
+        "status": {"token": token},
+    }))
+}
+
+fn issuance() -> Issuance {
+    let spec = RegistrySpec {
+        location: Location::Ecr,
+        region: Some("eu-central-1".to_owned()),
+        ..RegistrySpec::default()
+    };
+    Issuance {
+        issued_at: "2026-11-21T10:00:00.5Z".parse().unwrap(),
+        expires_at: "2026-11-21T22:00:00Z".parse().unwrap(),
+        account: Some("123456789012".to_owned()),
+        place: Issuance::place(&spec),
+        origin: "0123456789abcdef".to_owned(),
+    }
+}
+
+#[test]
+fn what_is_pulled_with_is_the_token_where_tokens_are_issued_and_the_credential_is_the_key() {
+    let labels = |of: &str| json!({"app.kubernetes.io/managed-by": "waypost", of: "a"});
+    let key = secret("s", "k", 1, labels("waypost.dev/registry"));
+    let token = |version| secret("a-token", "t", version, labels("waypost.dev/token-of"));
+    let said = || serde_json::to_value(issuance()).unwrap();
+    let editions = |reads: bool, secrets: &[PartialObjectMeta<Secret>], status: Value| {
+        let mut known = Known::with(reads, secrets);
+        known.list(&[ecr(status)]);
+        let stored = known.registries()[0].clone();
+        let text = |edition: Option<store::Edition>| edition.map(|edition| edition.0);
+        (text(stored.pull), text(stored.key), stored.issuance)
+    };
+    let found = |pull: &str, key: &str| (Some(pull.to_owned()), Some(key.to_owned()), Some(issuance()));
+    let [first, second] = [1, 2].map(|version| [key.clone(), token(version)]);
+    // Another token is another edition, for those who may read it.
+    assert_eq!(editions(true, &first, said()), found("a-token-t-1", "s-k"));
+    assert_eq!(editions(true, &second, said()), found("a-token-t-2", "s-k"));
+    // One that somebody has deleted is one that cannot be read: what has it keeps it.
+    assert_eq!(
+        editions(true, std::slice::from_ref(&key), said()),
+        found("a-token", "s-k")
+    );
+    // A replica of the webhook knows that there is one, and when it ends.
+    assert_eq!(editions(false, &[], said()), found("a-token", "s"));
+    let mut elsewhere = said();
+    elsewhere["place"] = json!("fedcba9876543210");
+    let mut half = said();
+    half.as_object_mut().unwrap().remove("expiresAt");
+    for nothing in [Value::Null, elsewhere, half, json!("strange")] {
+        for reads in [true, false] {
+            let (pull, key, issuance) = editions(reads, &first, nothing.clone());
+            assert_eq!((pull, issuance), (None, None), "{nothing}");
+            assert!(key.is_some());
+        }
+    }
+}
+
+#[test]
+fn whose_account_it_is_is_known_by_the_token() {
+    let read = |issuance: Value| {
+        let mut known = Known::new(false);
+        known.list(&[ecr(issuance)]);
+        let registry = known.registries()[0].registry();
+        registry.map(|registry| registry.address.host).ok()
+    };
+    let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+    assert_eq!(read(serde_json::to_value(issuance()).unwrap()).as_deref(), Some(host));
+    assert_eq!(read(Value::Null), None);
+}
+
+/// An object, and what the API server would answer where the Secret of its token is looked for.
+fn issued() -> Value {
+    let mut object = serde_json::to_value(ecr(Value::Null)).unwrap();
+    object["metadata"]["resourceVersion"] = json!("5");
+    object
+}
+
+fn a_token() -> store::Token {
+    store::Token {
+        login: Login {
+            username: "AWS".to_owned(),
+            password: Password::new("hunter2".to_owned()),
+        },
+        issuance: issuance(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_secret_is_not_written_and_what_to_do_is_said() {
+    for labels in [
+        json!({}),
+        json!({"waypost.dev/token-of": "a"}),
+        json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/token-of": "b"}),
+        json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/registry": "a"}),
+    ] {
+        let server = Server::default();
+        let store = store(&server).await;
+        let theirs = serde_json::to_value(secret("a-token", "u", 3, labels)).unwrap();
+        server.will([Answer::Json(200, issued()), Answer::Json(200, theirs)]);
+        server.asked();
+        let error = store.issued("a", a_token()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the Secret a-token in the namespace waypost is somebody else's, and the token of the Registry a would be kept there: give it another name"
+        );
+        assert_eq!(server.asked().len(), 2, "nothing is written");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_status_is_always_changed_by_somebody_else_is_left_after_a_while() {
+    let server = Server::default();
+    let store = store(&server).await;
+    let labels = json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/token-of": "a"});
+    let mut written = serde_json::to_value(secret("a-token", "u", 3, labels)).unwrap();
+    written["kind"] = json!("Secret");
+    written["apiVersion"] = json!("v1");
+    server.will([
+        Answer::Json(200, issued()),
+        Answer::Json(404, status(404, "none")),
+        Answer::Json(201, written),
+    ]);
+    for _ in 0..20 {
+        server.will([Answer::Json(409, status(409, "changed")), Answer::Json(200, issued())]);
+    }
+    server.asked();
+    let error = store.issued("a", a_token()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the Registry a is changed all the time by somebody else"
+    );
+    let writes = server.asked().iter().filter(|asked| asked.contains("secrets")).count();
+    assert_eq!(writes, 2, "it is looked for and written once");
+    assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_registry_that_was_made_anew_meanwhile_is_nobodys() {
+    let server = Server::default();
+    let store = store(&server).await;
+    let labels = json!({"app.kubernetes.io/managed-by": "waypost", "waypost.dev/token-of": "a"});
+    let mut written = serde_json::to_value(secret("a-token", "u", 3, labels)).unwrap();
+    written["kind"] = json!("Secret");
+    written["apiVersion"] = json!("v1");
+    let mut another = issued();
+    another["metadata"]["uid"] = json!("another");
+    server.will([
+        Answer::Json(200, issued()),
+        Answer::Json(404, status(404, "none")),
+        Answer::Json(201, written),
+        Answer::Json(409, status(409, "its uid is another")),
+        Answer::Json(200, another),
+    ]);
+    let error = store.issued("a", a_token()).await.unwrap_err();
+    assert_eq!(error, StoreError::NotFound("a".to_owned()));
 }
 
 #[test]

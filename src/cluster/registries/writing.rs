@@ -119,11 +119,13 @@ impl Kubernetes {
                     }));
                 }
                 Ok(again) => {
-                    let other_secrets = Purpose::ALL
-                        .iter()
-                        .any(|purpose| again.1.secret(*purpose) != old.secret(*purpose));
+                    let location = |object: &Object| object.spec.as_ref().ok().map(|spec| spec.location);
+                    let others = location(&again.1) != location(&old)
+                        || Purpose::ALL
+                            .iter()
+                            .any(|purpose| again.1.secret(*purpose) != old.secret(*purpose));
                     (raw, old) = again;
-                    if other_secrets {
+                    if others {
                         // What was compared with the draft is not there any more.
                         self.undo(id, &references, true).await;
                         references = self.write(id, &draft, Some(&old)).await?;
@@ -139,6 +141,7 @@ impl Kubernetes {
                 for name in old.secrets().filter(|name| new.secrets().all(|other| other != *name)) {
                     self.remove_secret(id, name).await;
                 }
+                self.forget_token(&new).await;
                 stored
             }
             Err(unchanged) => {
@@ -164,6 +167,9 @@ impl Kubernetes {
                     for name in object.secrets() {
                         self.remove_secret(id, name).await;
                     }
+                    if let Err(failed) = self.remove_token(&object).await {
+                        tracing::warn!(registry = id, "the token goes later: {}", failed.error);
+                    }
                     return Ok(());
                 }
                 Err(failed) if failed.code == Some(409) => {}
@@ -176,19 +182,23 @@ impl Kubernetes {
 
     pub(super) async fn keep_conditions(&self, id: &str, found: Vec<Condition>) -> Result<(), StoreError> {
         // Whoever tells of another kind does so at any time: they are written as they were read, or read again.
+        let mut uid = None;
         for _ in 0..ATTEMPTS {
-            match self.try_conditions(id, found.clone()).await {
-                Err(failed) if failed.code == Some(409) => {}
+            let raw = self.object(id).await?;
+            // What was found out about one is not said of the next.
+            let same = |raw: &DynamicObject| uid.is_none() || uid == raw.metadata.uid;
+            let raw = raw.filter(same).ok_or_else(|| StoreError::NotFound(id.to_owned()))?;
+            match self.try_conditions(&raw, found.clone()).await {
+                Err(failed) if failed.code == Some(409) => uid = raw.metadata.uid,
                 done => return done.map_err(|failed| failed.error),
             }
         }
         Err(changed_all_the_time(id))
     }
 
-    async fn try_conditions(&self, id: &str, found: Vec<Condition>) -> Result<(), Failed> {
-        let not_found = || Failed::from(StoreError::NotFound(id.to_owned()));
-        let raw = self.object(id).await?.ok_or_else(not_found)?;
-        let object = Object::read(&raw);
+    async fn try_conditions(&self, raw: &DynamicObject, found: Vec<Condition>) -> Result<(), Failed> {
+        let object = Object::read(raw);
+        let id = &object.id;
         let mut conditions = object.conditions.clone();
         Condition::merge(&mut conditions, found);
         if object.spec.as_ref().is_ok_and(|spec| !spec.location.issues()) {
@@ -268,16 +278,26 @@ impl Kubernetes {
 
     /// Writes the Secrets for what a draft sets, if it is not what is there.
     async fn write(&self, id: &str, draft: &Draft, object: Option<&Object>) -> Result<References, StoreError> {
-        // What cannot be understood has no credential that could be kept.
+        // Of what cannot be understood nobody knows where it was.
         let before = object.and_then(|object| object.spec.as_ref().ok());
-        let at = |change: &Change, named: &Option<SecretSource>| match (change, before) {
-            // Somebody says which Secret it is.
-            (Change::Keep, _) if named.is_some() => Ok(Change::Keep),
-            (change, before) => change.clone().at(&draft.spec, before.unwrap_or(&draft.spec)),
+        let at = |purpose, change: &Change, said: &Option<SecretSource>| {
+            let said = said.as_ref().map(|source| &source.secret_name);
+            let present = object.and_then(|object| object.secret(purpose));
+            match change {
+                // Somebody says which Secret it is from now on.
+                Change::Keep if said.is_some() && said != present => Ok(Change::Keep),
+                change => change.clone().at(&draft.spec, before.unwrap_or(&draft.spec)),
+            }
         };
         let changes = [
-            (Purpose::Pull, at(&draft.pull, &draft.spec.pull_credential)?),
-            (Purpose::Push, at(&draft.push, &draft.spec.push_credential)?),
+            (
+                Purpose::Pull,
+                at(Purpose::Pull, &draft.pull, &draft.spec.pull_credential)?,
+            ),
+            (
+                Purpose::Push,
+                at(Purpose::Push, &draft.push, &draft.spec.push_credential)?,
+            ),
             (Purpose::Notify, draft.notify.clone()),
         ];
         for (_, change) in &changes {

@@ -4,6 +4,7 @@
 
 use std::{error::Error, fmt, io};
 
+use aws_config::imds::client::error::TokenError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::{
     assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
@@ -157,7 +158,8 @@ impl Asked<'_> {
         for error in chain(error) {
             if error.is::<Unresolved>() {
                 return self.unavailable(&format!(
-                    "could not be sent: the name of its host cannot be looked up; is `{}` how AWS writes the region?",
+                    "could not be sent: the name of its host cannot be looked up; is `{}` how AWS writes the region? If it is, this \
+                     machine cannot look names up, or not those (DNS, egress)",
                     self.region
                 ));
             }
@@ -208,6 +210,14 @@ pub(super) fn no_identity(error: &CredentialsError, region: &str) -> IssueError 
                     .to_owned(),
             );
         }
+        // Whoever has the address of a machine's metadata is not AWS's, or has none for this machine; it is asked last of all.
+        if let Some(error) = error.downcast_ref::<SdkError<TokenError, HttpResponse>>()
+            && let Some(status) = error.raw_response().map(|response| response.status().as_u16())
+            && status < 500
+            && status != 429
+        {
+            return nobody();
+        }
         // They say so of parts of theirs that were left out of Waypost.
         if error.to_string().contains("cargo feature") {
             return IssueError::Misconfigured(
@@ -218,25 +228,28 @@ pub(super) fn no_identity(error: &CredentialsError, region: &str) -> IssueError 
         }
     }
     match error {
-        CredentialsError::CredentialsNotLoaded(_) => IssueError::Misconfigured(
-            "there is no AWS identity here: no keys were given, and none is in the environment, a profile, a service account's role \
-             (IRSA), EKS Pod Identity or the machine's metadata (which Pods reach only where its hop limit is 2)"
-                .to_owned(),
-        ),
+        CredentialsError::CredentialsNotLoaded(_) => nobody(),
         CredentialsError::InvalidConfiguration(_) => IssueError::Misconfigured(
             "the AWS identity that is configured cannot be had: check the variables AWS_… of Waypost's environment and the files that \
              they name"
                 .to_owned(),
         ),
         CredentialsError::ProviderTimedOut(_) => {
-            IssueError::Unavailable("the AWS identity was not had in time".to_owned())
+            IssueError::Unavailable(format!("the AWS identity was not had in time; where this is not AWS, {GIVE}"))
         }
-        _ => IssueError::Unavailable(
+        _ => IssueError::Unavailable(format!(
             "the AWS identity could not be had: whoever issues it (the machine's metadata, EKS Pod Identity, STS) gave no answer of \
-             use"
-            .to_owned(),
-        ),
+             use; where this is not AWS, {GIVE}"
+        )),
     }
+}
+
+/// None was given, and none was found anywhere.
+fn nobody() -> IssueError {
+    IssueError::Misconfigured(format!(
+        "there is no AWS identity here: no keys were given, and none is in the environment, a profile, a service account's role \
+         (IRSA), EKS Pod Identity or the machine's metadata (which Pods reach only where its hop limit is 2); {GIVE}"
+    ))
 }
 
 fn is_skew(message: &str) -> bool {
@@ -270,6 +283,10 @@ fn word(code: &str) -> &str {
     let is_word = code.len() <= MOST_OF_A_WORD && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
     if is_word { code } else { "an error without a name" }
 }
+
+/// What whoever has no identity can do.
+const GIVE: &str = "give an access key (`accessKeyId` and `secretAccessKey`, by REST `access_key_id` and `secret_access_key`), or run \
+                    Waypost where there is a role (docs/ecr.md)";
 
 /// Characters, as IAM has it for roles with their paths.
 const MOST_OF_AN_ARN: usize = 700;

@@ -2,7 +2,6 @@
 
 mod ambient;
 mod faults;
-mod signature;
 mod stand_in;
 
 use std::collections::HashMap;

@@ -89,8 +89,13 @@ fn nothing(who: &str, why: &str) -> IssueError {
 impl Lost {
     /// For somebody who has to answer, and may later.
     pub(super) fn of(self, who: &str) -> IssueError {
-        let Self(why) = self;
-        IssueError::Unavailable(format!("{who} cannot be asked: {why}"))
+        let Self { why, is_no_way } = self;
+        let way = if is_no_way {
+            "; is there a way there from here (DNS, egress)?"
+        } else {
+            ""
+        };
+        IssueError::Unavailable(format!("{who} cannot be asked: {why}{way}"))
     }
 }
 

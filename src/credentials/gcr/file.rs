@@ -7,26 +7,19 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{IssueError, federation::Federation, key::Key, trust::Trust};
-use crate::registry::Password;
+use crate::registry::{
+    Password,
+    google::file::{self, EXTERNAL_ACCOUNT, SERVICE_ACCOUNT},
+};
 
 /// The files that tokens come of.
 pub(super) enum Kind {
     Key(Box<Key>),
     Federation(Box<Federation>),
-}
-
-/// What every file of Google's has in it, or not.
-#[derive(Deserialize)]
-struct Outline {
-    r#type: Option<String>,
-    installed: Option<IgnoredAny>,
-    web: Option<IgnoredAny>,
 }
 
 /// The key of a service account, and nothing else: whoever gives one may not have this process read files and ask whomever he likes.
@@ -47,54 +40,16 @@ pub(super) fn any(json: &Password, what: &str, trust: &Trust) -> Result<Kind, Is
 }
 
 fn kind(json: &Password, what: &str) -> Result<String, IssueError> {
-    let text = json.expose().trim();
-    let wrong = |got: &str| {
+    file::kind(json.expose()).map_err(|got| {
         IssueError::Misconfigured(format!(
             "{what} is {got}: what is meant is the JSON file of a service account's key, which begins with {{ and has \"type\": \
              \"{SERVICE_ACCOUNT}\" in it"
         ))
-    };
-    if text.is_empty() {
-        return Err(wrong("empty"));
-    }
-    if text.starts_with("-----BEGIN") {
-        return Err(wrong("a key by itself, in PEM"));
-    }
-    if !text.starts_with('{') {
-        let unwrapped: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
-        let decoded = STANDARD.decode(unwrapped.as_bytes()).map(Zeroizing::new);
-        if decoded.is_ok_and(|decoded| decoded.trim_ascii_start().starts_with(b"{")) {
-            return Err(wrong("in base64, and has to be given without"));
-        }
-        return Err(wrong("no JSON object"));
-    }
-    let Outline { r#type, installed, web } = serde_json::from_str(text).map_err(|error| {
-        // serde's sentences may have a piece of the text in them.
-        wrong(&format!("no JSON (line {}, column {})", error.line(), error.column()))
-    })?;
-    match r#type {
-        Some(kind) => Ok(kind),
-        None if installed.is_some() || web.is_some() => Ok(OAUTH_CLIENT.to_owned()),
-        None => Err(wrong("JSON of another kind, without a `type`")),
-    }
+    })
 }
 
 fn another(kind: &str, what: &str, federation: bool) -> IssueError {
-    let got = match kind {
-        OAUTH_CLIENT => "the file of an OAuth client, which signs people in".to_owned(),
-        "authorized_user" => "a person's own sign-in (`authorized_user`, by gcloud auth application-default login)".to_owned(),
-        EXTERNAL_ACCOUNT => {
-            "a configuration of workload identity federation (`external_account`), which is taken by GOOGLE_APPLICATION_CREDENTIALS alone".to_owned()
-        }
-        "impersonated_service_account" => "a service account that somebody impersonates (`impersonated_service_account`)".to_owned(),
-        "external_account_authorized_user" => {
-            "a person's own sign-in by workforce identity federation (`external_account_authorized_user`)".to_owned()
-        }
-        other if other.len() <= 40 && other.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-            format!("a file of the type `{other}`")
-        }
-        _ => "a file of an unknown type".to_owned(),
-    };
+    let got = file::called(kind);
     let or = if federation {
         ", or a configuration of workload identity federation (`external_account`)"
     } else {
@@ -142,12 +97,6 @@ fn text(path: &Path) -> Result<Password, String> {
         Err(_) => Err("is not UTF-8".to_owned()),
     }
 }
-
-const SERVICE_ACCOUNT: &str = "service_account";
-const EXTERNAL_ACCOUNT: &str = "external_account";
-
-/// Not a type that Google knows: those files have none.
-const OAUTH_CLIENT: &str = "oauth client";
 
 /// For a file system that does not answer.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -51,7 +51,11 @@ pub(super) struct Answer {
 }
 
 /// There is no answer, for this reason.
-pub(super) struct Lost(pub(super) String);
+pub(super) struct Lost {
+    pub(super) why: String,
+    /// Nothing was sent: there is no way to whoever was to be asked.
+    pub(super) is_no_way: bool,
+}
 
 impl Http {
     pub(super) fn new(tls: ClientConfig) -> Self {
@@ -92,6 +96,11 @@ impl Http {
             sleep(pause).await;
             pause *= 2;
         }
+        self.ask_once(question).await
+    }
+
+    /// Asks, and never again.
+    pub(super) async fn ask_once(&self, question: &Question) -> Result<Answer, Lost> {
         self.once(question).await.map_err(Wait::lost)
     }
 
@@ -105,9 +114,11 @@ impl Http {
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MOST_BYTES).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    return Wait::Lost(format!("it answers with more than {MOST_BYTES} bytes"));
+                    return Wait::Lost(Lost::answered(format!("it answers with more than {MOST_BYTES} bytes")));
                 }
-                Wait::Lost("it closed the connection before its answer was over".to_owned())
+                Wait::Lost(Lost::answered(
+                    "it closed the connection before its answer was over".to_owned(),
+                ))
             })?;
             Ok(Answer {
                 status: head.status,
@@ -117,25 +128,32 @@ impl Http {
         };
         let within = self.limits.answer;
         timeout(within, exchange).await.unwrap_or_else(|_| {
-            Err(Wait::Silent(format!(
+            Err(Wait::Silent(Lost::answered(format!(
                 "it has not answered within {} s",
                 within.as_secs_f32()
-            )))
+            ))))
         })
     }
 }
 
 /// Why one attempt came to nothing.
 enum Wait {
-    Lost(String),
+    Lost(Lost),
     /// After as long as it was waited for.
-    Silent(String),
+    Silent(Lost),
+}
+
+impl Lost {
+    /// Somebody is there.
+    fn answered(why: String) -> Self {
+        Self { why, is_no_way: false }
+    }
 }
 
 impl Wait {
     fn lost(self) -> Lost {
-        let (Self::Lost(why) | Self::Silent(why)) = self;
-        Lost(why)
+        let (Self::Lost(lost) | Self::Silent(lost)) = self;
+        lost
     }
 }
 
@@ -145,16 +163,29 @@ pub(super) fn passes(status: StatusCode) -> bool {
 }
 
 /// The innermost reason is the one that says something.
-fn why(error: &(dyn Error + 'static)) -> Wait {
-    let mut innermost = error;
+fn why(error: &legacy::Error) -> Wait {
+    let mut innermost: &(dyn Error + 'static) = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     let io = innermost.downcast_ref::<std::io::Error>();
     if io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
-        return Wait::Silent(format!("there is no connection within {} s", CONNECT.as_secs()));
+        return Wait::Silent(Lost {
+            why: format!("there is no connection within {} s", CONNECT.as_secs()),
+            is_no_way: true,
+        });
     }
-    Wait::Lost(innermost.to_string())
+    Wait::Lost(Lost {
+        why: innermost.to_string(),
+        // A certificate that is not trusted is somebody's.
+        is_no_way: error.is_connect() && !is_tls(innermost),
+    })
+}
+
+/// I/O errors have it in them, and each other, and do not say so as its source.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
 }
 
 impl Question {

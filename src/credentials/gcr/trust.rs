@@ -57,7 +57,8 @@ impl Trust {
             return Ok(uri);
         }
         Err(IssueError::Misconfigured(format!(
-            "the `{key}` of {what} is at {scheme}://{host}:{port}, which is not Google's: nothing is sent there"
+            "the `{key}` of {what} is at {scheme}://{host}:{port}, which is not Google's: nothing is sent there, unless \
+             `issuers.google.trusted` of Waypost's configuration names it"
         )))
     }
 }

@@ -3,10 +3,10 @@
 use super::{
     json::Secret,
     problem::FieldError,
-    registry::{DockerConfig, RegistryRequest, Said},
+    registry::{JsonText, RegistryRequest, Said},
 };
 use crate::{
-    registry::{Address, Credential, Login, Password, credential::token_problem},
+    registry::{Address, Credential, Location, Login, Password, credential::token_problem},
     store::Change,
 };
 
@@ -17,6 +17,8 @@ pub(super) enum Asked {
     Nothing,
     /// It is to go.
     Clear,
+    /// It is to go if it is for one of these locations, none of which is the one that is asked for.
+    ClearAt(Vec<Location>),
     /// It is to be this one.
     Set(Credential),
     /// It is this user's; nothing is said of the password.
@@ -29,9 +31,21 @@ pub(super) struct Family {
     prefix: &'static str,
     username: Said<String>,
     password: Said<Secret>,
-    docker_config: Said<DockerConfig>,
+    docker_config: Said<JsonText>,
     file: Said<String>,
     env: Said<String>,
+}
+
+impl Asked {
+    /// The user of whom it is said, where one is.
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Set(Credential::Login(Login { username, .. })) => Some(username),
+            Self::Set(Credential::File { username, .. } | Credential::Environment { username, .. }) => Some(username),
+            Self::SameUser(username) => Some(username),
+            Self::Set(Credential::Key(_)) | Self::Nothing | Self::Clear | Self::ClearAt(_) => None,
+        }
+    }
 }
 
 impl Family {
@@ -57,6 +71,40 @@ impl Family {
             file: std::mem::take(&mut request.registry_push_password_file),
             env: std::mem::take(&mut request.registry_push_password_env),
         }
+    }
+
+    /// The fields that have a value.
+    pub(super) fn given(&self) -> Vec<String> {
+        [
+            ("username", self.username.is_this()),
+            ("password", self.password.is_this()),
+            ("docker_config", self.docker_config.is_this()),
+            ("password_file", self.file.is_this()),
+            ("password_env", self.env.is_this()),
+        ]
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| format!("{}_{name}", self.prefix))
+        .collect()
+    }
+
+    /// Whether one of them is null.
+    pub(super) fn is_null(&self) -> bool {
+        self.username.is_null()
+            || self.password.is_null()
+            || self.docker_config.is_null()
+            || self.file.is_null()
+            || self.env.is_null()
+    }
+
+    /// The one that says which user it is.
+    pub(super) fn user_field(&self) -> String {
+        let name = if self.docker_config.is_this() {
+            "docker_config"
+        } else {
+            "username"
+        };
+        format!("{}_{name}", self.prefix)
     }
 
     /// What they ask for, for the registry at `address`, where that is known.
@@ -102,7 +150,7 @@ impl Family {
             );
             return Asked::Nothing;
         }
-        if let Said::This(DockerConfig(config)) = docker_config {
+        if let Said::This(JsonText(config)) = docker_config {
             let Some(address) = address else { return Asked::Nothing };
             return match Login::from_docker_config(config.as_bytes(), address) {
                 Ok(login) => checked(login, prefix, "docker_config", errors),

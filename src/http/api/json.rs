@@ -20,6 +20,8 @@ pub(super) struct Shape {
     answered: &'static [&'static str],
     /// What is said besides of a field in which something is wrong.
     hints: Vec<(&'static str, &'static str)>,
+    /// What outermost fields are called elsewhere, and here.
+    called: Vec<(&'static str, &'static str)>,
 }
 
 impl Shape {
@@ -28,12 +30,19 @@ impl Shape {
             schema,
             answered,
             hints: Vec::new(),
+            called: Vec::new(),
         }
     }
 
     /// With something to be said besides where something is wrong with this field.
     pub(super) fn hint(mut self, field: &'static str, hint: &'static str) -> Self {
         self.hints.push((field, hint));
+        self
+    }
+
+    /// With another name that an outermost field has elsewhere.
+    pub(super) fn called(mut self, elsewhere: &'static str, here: &'static str) -> Self {
+        self.called.push((elsewhere, here));
         self
     }
 
@@ -138,7 +147,8 @@ impl Shape {
         if outermost && self.answered.contains(&key) {
             return error.hint("it is Waypost's to say: leave it out");
         }
-        match closest(key, names.clone()) {
+        let elsewhere = self.called.iter().find(|(name, _)| outermost && *name == key);
+        match elsewhere.map(|(_, here)| *here).or_else(|| closest(key, names.clone())) {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
             None => error.hint(format!("known here: {}", names.collect::<Vec<_>>().join(", "))),
         }

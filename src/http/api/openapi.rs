@@ -109,9 +109,9 @@ fn described(operation: Operation) -> Value {
         Operation::Replace => (
             "replaceRegistry",
             "Replaces a registry",
-            "What is left out is as it is for a new one. A credential of which nothing is said is kept where host, endpoint and scheme \
-             stay what they are, and has to be given again, or null, where one of them changes. A username without a password keeps the \
-             password where it is that user's.",
+            "What is left out is as it is for a new one. A credential of which nothing is said is kept where location, host, endpoint and \
+             scheme stay what they are, and for ECR account and region, and has to be given again, or null, where one of them changes. A \
+             username without a password keeps the password where it is that user's.",
             "registries",
         ),
         Operation::Delete => (
@@ -398,6 +398,32 @@ pub(super) fn request_examples() -> Value {
             "registry_password": "not-a-real-one",
             "token_hosts": ["gitlab.example.com"],
         }},
+        "ECR, with an access key": {"value": {
+            "name": "ecr",
+            "location": "ecr",
+            "region": "eu-central-1",
+            "registry_id": "123456789012",
+            "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+            "secret_access_key": "not-a-real-one",
+            "pull_role_arn": "arn:aws:iam::123456789012:role/waypost-pull",
+        }},
+        "ECR, with the identity that Waypost has": {"value": {
+            "name": "own-ecr",
+            "location": "ecr",
+            "region": "eu-central-1",
+            "repositories": {"create": true, "immutable_tags": true, "tags": {"team": "platform"}},
+        }},
+        "Artifact Registry, with a service account's key": {"value": {
+            "name": "artifacts",
+            "location": "gcr",
+            "registry_url": "europe-west1-docker.pkg.dev/project/images",
+            "key_json": {
+                "type": "service_account",
+                "client_email": "waypost@project.iam.gserviceaccount.com",
+                "private_key_id": "not-a-real-one",
+                "private_key": "-----BEGIN PRIVATE KEY-----\nnot a real one\n-----END PRIVATE KEY-----\n",
+            },
+        }},
         "one that notifies": {"value": {
             "name": "corp",
             "registry_url": "registry.example.com",
@@ -412,6 +438,8 @@ pub(super) fn answer_example() -> Value {
         "name": "CERN (prod)",
         "registry_url": "registry.example.com/team",
         "location": "off-cluster",
+        "has_key": false,
+        "token": null,
         "endpoint": "https://registry.example.com",
         "plain_http": false,
         "token_hosts": [],

@@ -22,7 +22,7 @@ use crate::{
     authorization::{Access, Resource, Verb},
     pushes::{Image, PushId, Record, State},
     reference::Reference,
-    registry::{Registry, id_problem},
+    registry::{UNKNOWN_ACCOUNT, id_problem},
     store::{PushPage, PushQuery, StoreError},
 };
 
@@ -97,14 +97,23 @@ impl Api {
         };
         self.guard.admit(headers, peer, Some(access), &mut known.user).await?;
         let stored = self.store.registry(&id).await?.ok_or_else(|| no_registry(&id))?;
-        let registry = Registry::parse(&id, &stored.spec).map_err(|_| {
-            let error = FieldError::new(
-                "registry_id",
-                format!("the registry `{id}` has mistakes, and is not used"),
-            );
-            Problem::invalid(vec![
-                error.hint(format!("GET /v1/registries/{id} says which, in `problems`")),
-            ])
+        let registry = stored.registry().map_err(|problems| {
+            let (message, hint) = if problems.iter().all(|problem| problem.code == UNKNOWN_ACCOUNT) {
+                (
+                    format!(
+                        "whose registry `{id}` is has not been found out yet: ECR is asked for it, with the first token"
+                    ),
+                    format!(
+                        "report it again when GET /v1/registries/{id} has a `registry_url`, or give it a `registry_id`"
+                    ),
+                )
+            } else {
+                (
+                    format!("the registry `{id}` has mistakes, and is not used"),
+                    format!("GET /v1/registries/{id} says which, in `problems`"),
+                )
+            };
+            Problem::invalid(vec![FieldError::new("registry_id", message).hint(hint)])
         })?;
         let event = report.event(&registry, Timestamp::now())?;
         known.push = Some(PushId::new(&id, event.image.key()));

@@ -4,21 +4,24 @@ use axum::http::{HeaderMap, StatusCode, header::IF_MATCH};
 
 use super::{
     Answer, Api, Need,
-    credentials::{Asked, Family, token},
+    credentials::{Asked, token},
     json::Shape,
+    keys::{Slot, kept_field},
     openapi,
     problem::{FieldError, Kind, Problem},
     query::Query,
-    registry::{ANSWERED, RegistryAnswer, RegistryListAnswer, RegistryRequest, field_error},
+    registry::{ANSWERED, RegistryAnswer, RegistryListAnswer, RegistryRequest, field_error, imply_endpoint},
 };
 use crate::{
-    registry::{Credential, Credentials, Registry, RegistrySpec, id_of, id_problem},
+    registry::{ANY_ACCOUNT, Credential, Credentials, Issuer, Location, Registry, RegistrySpec, id_of, id_problem},
     store::{Change, Draft, Edition, Store, StoreError, Stored, Version},
 };
 
 /// What bodies are checked against.
 pub(super) fn shape() -> Shape {
     Shape::new(openapi::schema_of::<RegistryRequest>(), ANSWERED)
+        .hint("registry_id", REGISTRY_ID_HINT)
+        .called("url", "registry_url")
 }
 
 impl Api {
@@ -159,17 +162,17 @@ struct Understood {
 impl Understood {
     fn of(mut request: RegistryRequest, id: &str) -> Result<Self, Problem> {
         let mut errors = Vec::new();
-        let (pull, push) = (Family::pull(&mut request), Family::push(&mut request));
+        let (pull, push) = (Slot::pull(&mut request), Slot::push(&mut request));
         let spec = request.spec(id, &mut errors);
-        if let Err(problems) = Registry::parse(id, &spec) {
+        if let Err(problems) = Registry::check(id, &spec) {
             errors.extend(problems.iter().map(field_error));
         }
         if request.name.chars().any(char::is_control) {
             errors.push(FieldError::new("name", "it has a control character in it"));
         }
         let address = spec.address();
-        let pull = pull.asked(address.as_ref(), &mut errors);
-        let push = push.asked(address.as_ref(), &mut errors);
+        let pull = pull.asked(spec.location, address.as_ref(), &mut errors);
+        let push = push.asked(spec.location, address.as_ref(), &mut errors);
         let notify = token(&mut request, &mut errors);
         if errors.is_empty() {
             return Ok(Self {
@@ -184,22 +187,7 @@ impl Understood {
 
     /// What is to become of a registry that there is. A credential of which nothing is said is kept, where it goes where it went.
     async fn replacing(&self, current: &Stored, store: &dyn Store) -> Result<Draft, Problem> {
-        let elsewhere = match [&current.spec, &self.spec].map(|spec| Registry::parse(&current.id, spec)) {
-            [Ok(old), Ok(new)] => {
-                let place = |registry: &Registry| {
-                    let endpoint = &registry.endpoint;
-                    (registry.address.host.clone(), endpoint.scheme, endpoint.host.clone())
-                };
-                if place(&old) != place(&new) {
-                    Some(SAME_PLACE)
-                } else if !new.token_hosts.iter().all(|host| old.token_hosts.contains(host)) {
-                    Some(SAME_TOKEN_HOSTS)
-                } else {
-                    None
-                }
-            }
-            _ => Some(SAME_PLACE),
-        };
+        let elsewhere = self.elsewhere(current);
         let named = |asked: &Asked| matches!(asked, Asked::SameUser(_));
         let kept = if elsewhere.is_none() && (named(&self.pull) || named(&self.push)) {
             store.credentials(&current.id).await?
@@ -207,14 +195,20 @@ impl Understood {
             Credentials::default()
         };
         let mut errors = Vec::new();
-        let mut change = |asked: &Asked, edition: &Option<Edition>, kept: &Option<Credential>, prefix: &str| {
+        let location = current.spec.location;
+        let mut change = |asked: &Asked, edition: &Option<Edition>, kept: &Option<Credential>, is_push: bool| {
             let wrong = match (asked, elsewhere) {
                 (Asked::Clear, _) => return Change::Clear,
+                (Asked::ClearAt(others), _) if others.contains(&location) => return Change::Clear,
                 (Asked::Set(credential), _) => return Change::Set(credential.clone()),
-                (Asked::Nothing, _) if edition.is_none() => return Change::Keep,
-                (Asked::Nothing, None) => return Change::Keep,
-                (Asked::Nothing, Some(only)) => format!("it is kept only where {only}, and that changes"),
-                (Asked::SameUser(_), _) if edition.is_none() => "it is missing: there is none to keep".to_owned(),
+                (Asked::Nothing | Asked::ClearAt(_), _) if edition.is_none() => return Change::Keep,
+                (Asked::Nothing | Asked::ClearAt(_), None) => return Change::Keep,
+                (Asked::Nothing | Asked::ClearAt(_), Some(only)) => {
+                    format!("it is kept only where {only}, and that changes")
+                }
+                (Asked::SameUser(_), _) if edition.is_none() || location.issues() => {
+                    "it is missing: there is none to keep".to_owned()
+                }
                 (Asked::SameUser(_), Some(only)) => {
                     format!("it is missing: the one that there is is kept only where {only}")
                 }
@@ -223,16 +217,24 @@ impl Understood {
                     _ => "it is missing: the one that there is is another user's".to_owned(),
                 },
             };
-            errors
-                .push(FieldError::new(format!("{prefix}_password"), wrong).hint("give it again, or null to have none"));
+            let (field, hint) = match asked {
+                Asked::SameUser(_) => (kept_field(Location::OffCluster, is_push), GIVE_AGAIN),
+                _ if self.spec.location != location => (kept_field(location, is_push), GIVE_NULL),
+                _ => (kept_field(location, is_push), GIVE_AGAIN),
+            };
+            errors.push(FieldError::new(field, wrong).hint(hint));
             Change::Keep
         };
-        let pull = change(&self.pull, &current.pull, &kept.pull, "registry");
-        let push = change(&self.push, &current.push, &kept.push, "registry_push");
+        let key = if location.issues() { &current.key } else { &current.pull };
+        let pull = change(&self.pull, key, &kept.pull, false);
+        let push = change(&self.push, &current.push, &kept.push, true);
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
         let mut spec = self.spec.clone();
+        if matches!(self.pull, Asked::Nothing | Asked::ClearAt(_)) {
+            as_it_was_written(&current.id, &mut spec, current);
+        }
         spec.pull_credential.clone_from(&current.spec.pull_credential);
         spec.push_credential.clone_from(&current.spec.push_credential);
         spec.notification_token.clone_from(&current.spec.notification_token);
@@ -244,6 +246,65 @@ impl Understood {
             notify: self.notify.clone(),
         })
     }
+}
+
+impl Understood {
+    /// Where alone a credential that there is would be kept, if it would not be now: nowhere else could it be sent to another than it was
+    /// given for, nor could a token that is issued by it.
+    fn elsewhere(&self, current: &Stored) -> Option<&'static str> {
+        if current.spec.location != self.spec.location {
+            return Some(SAME_LOCATION);
+        }
+        let found = found_account(current);
+        let parsed = [&current.spec, &self.spec]
+            .map(|spec| Registry::parse_of(&current.id, spec, Some(found.unwrap_or(ANY_ACCOUNT))));
+        let [Ok(old), Ok(new)] = parsed else {
+            return Some(SAME_PLACE);
+        };
+        let place = |registry: &Registry| {
+            let endpoint = &registry.endpoint;
+            (registry.address.host.clone(), endpoint.scheme, endpoint.host.clone())
+        };
+        let issuer = |registry: &Registry| match &registry.issuer {
+            Some(Issuer::Ecr(ecr)) => {
+                let account = ecr.account.as_deref().or(found).map(str::to_owned);
+                Some((ecr.region.clone(), account))
+            }
+            Some(Issuer::Google(_)) | None => None,
+        };
+        if issuer(&old) != issuer(&new) {
+            Some(SAME_REGISTRY)
+        } else if place(&old) != place(&new) {
+            Some(SAME_PLACE)
+        } else if !new.token_hosts.iter().all(|host| old.token_hosts.contains(host)) {
+            Some(SAME_TOKEN_HOSTS)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whose registry it is, where ECR was asked for that.
+fn found_account(stored: &Stored) -> Option<&str> {
+    stored.issuance.as_ref()?.account.as_deref()
+}
+
+/// Of a registry whose tokens are issued: an answer that is sent back says of URL and endpoint what was found out, and what is implied. Written
+/// down, that would be another registry, and the token that there is of no use.
+fn as_it_was_written(id: &str, spec: &mut RegistrySpec, current: &Stored) {
+    if !spec.location.issues() || spec.location != current.spec.location {
+        return;
+    }
+    let account = found_account(current);
+    let mut before = spec.clone();
+    before.url.clone_from(&current.spec.url);
+    let parsed = [&*spec, &before].map(|spec| Registry::parse_of(id, spec, account));
+    if let [Ok(new), Ok(old)] = parsed
+        && (new.address, new.endpoint) == (old.address, old.endpoint)
+    {
+        *spec = before;
+    }
+    imply_endpoint(id, spec, account);
 }
 
 /// What `If-Match` says.
@@ -325,7 +386,7 @@ fn chosen_id(request: &RegistryRequest) -> Result<String, Problem> {
 
 fn new_credential(asked: Asked, prefix: &str, errors: &mut Vec<FieldError>) -> Change {
     match asked {
-        Asked::Nothing | Asked::Clear => Change::Clear,
+        Asked::Nothing | Asked::Clear | Asked::ClearAt(_) => Change::Clear,
         Asked::Set(credential) => Change::Set(credential),
         Asked::SameUser(_) => {
             let field = format!("{prefix}_password");
@@ -385,7 +446,14 @@ pub(super) fn json(answer: &impl serde::Serialize) -> Vec<u8> {
 
 /// Where a credential of which nothing is said is kept: nowhere else could it be sent to another than it was given for.
 const SAME_PLACE: &str = "Waypost reaches the same host in the same way";
+const SAME_REGISTRY: &str = "it is the same registry, by its account and its region";
+const SAME_LOCATION: &str = "the location stays what it is";
 const SAME_TOKEN_HOSTS: &str = "`token_hosts` names no other host than before";
+
+const GIVE_AGAIN: &str = "give it again, or null to have none";
+const GIVE_NULL: &str = "make it null: at the other location it is of no use";
+
+const REGISTRY_ID_HINT: &str = "it is twelve digits, as text and without dashes: \"123456789012\"";
 
 pub(super) const USUALLY_LISTED: usize = 100;
 pub(super) const MOST_LISTED: usize = 500;

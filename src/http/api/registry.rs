@@ -1,6 +1,8 @@
 //! A registry as requests and answers have it. Doc comments are the descriptions of the OpenAPI document, and what a body is checked
 //! against is made of the same types.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +13,10 @@ use super::{json::Secret, problem::FieldError};
 use crate::{
     document::{self, Path, Segment},
     policy::LabelSelector,
-    registry::{self, Condition, ConditionKind, Location, NamesSpec, NamespacesSpec, Registry, RegistrySpec, Status},
+    registry::{
+        self, Condition, ConditionKind, Location, NamesSpec, NamespacesSpec, Registry, RegistrySpec, RepositoriesSpec,
+        Status,
+    },
     store::Stored,
 };
 
@@ -29,10 +34,13 @@ pub(super) struct RegistryRequest {
     #[schemars(length(min = 1, max = 253))]
     pub(super) name: String,
     /// What references to its images begin with, as nodes resolve it: a host with a port if need be, and behind it the organization:
-    /// `registry.example.com/team`. Without it, Docker Hub.
+    /// `registry.example.com/team`. Without it, Docker Hub; with the location `ecr` the account's registry, with `gcr` `gcr.io`.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
     pub(super) registry_url: Option<String>,
+    /// How credentials for it are come by.
+    #[serde(default)]
+    pub(super) location: Option<Location>,
     /// The user that Pods pull as. With `registry_password` or one of the fields that stand for it.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
@@ -43,7 +51,7 @@ pub(super) struct RegistryRequest {
     /// A docker config, as `docker login` writes it, in the place of username and password. What it has for this registry is kept, and
     /// nothing else of it.
     #[serde(default)]
-    pub(super) registry_docker_config: Said<DockerConfig>,
+    pub(super) registry_docker_config: Said<JsonText>,
     /// In the place of `registry_password`: a file where Waypost runs, whose content is the password, read whenever it is needed. For
     /// Waypost on one machine.
     #[serde(default)]
@@ -63,7 +71,7 @@ pub(super) struct RegistryRequest {
     pub(super) registry_push_password: Said<Secret>,
     /// As `registry_docker_config`, to push with.
     #[serde(default)]
-    pub(super) registry_push_docker_config: Said<DockerConfig>,
+    pub(super) registry_push_docker_config: Said<JsonText>,
     /// As `registry_password_file`, to push with.
     #[serde(default)]
     #[schemars(length(min = 1, max = 4096))]
@@ -84,9 +92,60 @@ pub(super) struct RegistryRequest {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
     pub(super) notification_token_env: Said<String>,
-    /// How credentials for it are come by.
+    /// `ecr`: the region, as AWS writes it: `eu-central-1`. Where `registry_url` is a host of ECR's, it may be left out.
     #[serde(default)]
-    pub(super) location: Option<Location>,
+    #[schemars(length(min = 1, max = 32))]
+    pub(super) region: Option<String>,
+    /// `ecr`: the twelve digits of the account whose registry it is. Without them, that of the identity that asks, which ECR is asked for.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 12))]
+    pub(super) registry_id: Option<String>,
+    /// `ecr`, `gcr`: the host by which nodes reach it, where it is none of Amazon's or Google's: a name of one's own for it, or a proxy.
+    /// With `gcr` also which of Google's it is: `europe-west1-docker.pkg.dev`.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) hostname: Option<String>,
+    /// `ecr`: the role that tokens to pull with are asked for under: `arn:aws:iam::123456789012:role/waypost-pull`.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 2048))]
+    pub(super) pull_role_arn: Option<String>,
+    /// `ecr`: the external id that the trust policy of that role asks for.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 1224))]
+    pub(super) pull_role_external_id: Option<String>,
+    /// `gcr`: the service account, by its e-mail address, whose tokens are the ones to pull with.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 254))]
+    pub(super) pull_service_account: Option<String>,
+    /// `ecr`: whether a push makes the repository that it needs, and with what. Without it, it does not.
+    #[serde(default)]
+    pub(super) repositories: Option<RepositoriesRequest>,
+    /// `ecr`: the id of the access key that tokens are issued by. With `secret_access_key`; without both, they are issued by Waypost's own
+    /// identity. A key reaches no namespace.
+    #[serde(default)]
+    pub(super) access_key_id: Said<Secret>,
+    /// `ecr`: the secret of that access key. It is sent to nobody, not even to AWS, and never shown.
+    #[serde(default)]
+    pub(super) secret_access_key: Said<Secret>,
+    /// `ecr`: the session token, where the access key is a temporary one.
+    #[serde(default)]
+    pub(super) session_token: Said<Secret>,
+    /// `gcr`: the JSON file of the key of a service account, which tokens are issued by: the object itself, or its text; without base64.
+    /// Without it, they are issued by Waypost's own identity. A key reaches no namespace, and is never shown.
+    #[serde(default)]
+    pub(super) key_json: Said<JsonText>,
+    /// As `access_key_id`, to push with, where that is another key.
+    #[serde(default)]
+    pub(super) push_access_key_id: Said<Secret>,
+    /// As `secret_access_key`, to push with.
+    #[serde(default)]
+    pub(super) push_secret_access_key: Said<Secret>,
+    /// As `session_token`, to push with.
+    #[serde(default)]
+    pub(super) push_session_token: Said<Secret>,
+    /// As `key_json`, to push with, where that is another service account's.
+    #[serde(default)]
+    pub(super) push_key_json: Said<JsonText>,
     /// Where Waypost itself reaches it, where that is another address than nodes use: `http://registry.default.svc:5000`.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1024))]
@@ -123,8 +182,33 @@ pub(super) enum Said<T> {
     This(T),
 }
 
-/// A docker config: the text of one, or the object itself.
-pub(super) struct DockerConfig(pub(super) Zeroizing<String>);
+impl<T> Said<T> {
+    pub(super) fn is_this(&self) -> bool {
+        matches!(self, Self::This(_))
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
+/// A document of JSON: the text of it, or the object itself.
+pub(super) struct JsonText(pub(super) Zeroizing<String>);
+
+/// Repositories of ECR, which a push does not make by itself.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RepositoriesRequest {
+    /// Whether a push makes the one that it needs.
+    #[serde(default)]
+    create: Option<bool>,
+    /// Whether a tag there, once pushed, stays what it is.
+    #[serde(default)]
+    immutable_tags: Option<bool>,
+    /// AWS's tags, by which costs and rights are told apart.
+    #[serde(default)]
+    tags: Option<BTreeMap<String, String>>,
+}
 
 /// Under which names images are in a registry.
 #[derive(Deserialize, JsonSchema)]
@@ -163,10 +247,35 @@ pub(super) struct RegistryAnswer {
     /// The name that people are shown.
     name: String,
     /// What references to its images begin with; `docker.io` for Docker Hub. Null where what was written, by other means than this,
-    /// is none.
+    /// is none; and where ECR has not been asked yet whose registry it is, which it is with the first token.
     registry_url: Option<String>,
     /// How credentials for it are come by.
     location: Location,
+    /// `ecr`: the region, where that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    /// `ecr`: the account whose registry it is, where that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry_id: Option<String>,
+    /// `ecr`, `gcr`: the host by which nodes reach it, where that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    /// `ecr`: the role that tokens to pull with are asked for under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_role_arn: Option<String>,
+    /// `ecr`: the external id that the trust policy of that role asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_role_external_id: Option<String>,
+    /// `gcr`: the service account whose tokens are the ones to pull with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_service_account: Option<String>,
+    /// `ecr`: whether a push makes the repository that it needs, and with what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repositories: Option<RepositoriesAnswer>,
+    /// `ecr`, `gcr`: whether tokens are issued by a key that was given. If not, they are issued by Waypost's own identity.
+    has_key: bool,
+    /// `ecr`, `gcr`: the token to pull with that was issued last. Null where there is none.
+    token: Option<TokenAnswer>,
     /// Where Waypost itself reaches it. Null where what was written, by other means than this, is no address.
     endpoint: Option<String>,
     /// Whether Waypost reaches it without TLS.
@@ -180,9 +289,9 @@ pub(super) struct RegistryAnswer {
     namespaces: NamespacesAnswer,
     /// Under which names images are in it.
     names: NamesAnswer,
-    /// Whether there is a credential to pull with. Without one, Pods pull anonymously.
+    /// Whether there is a credential to pull with, or a token. Without one, Pods pull anonymously.
     has_pull_credential: bool,
-    /// Whether there is a credential to push with. Without one, the one to pull with is used.
+    /// Whether there is a credential to push with, or a key. Without one, the one to pull with is used.
     has_push_credential: bool,
     /// Whether there is a token for its notifications. Without one, none is taken.
     has_notification_token: bool,
@@ -233,15 +342,39 @@ struct NamesAnswer {
     from: Option<String>,
 }
 
+/// Repositories of ECR.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Repositories", extend("additionalProperties" = false))]
+struct RepositoriesAnswer {
+    /// Whether a push makes the one that it needs.
+    create: bool,
+    /// Whether a tag there, once pushed, stays what it is.
+    immutable_tags: bool,
+    /// AWS's tags.
+    tags: BTreeMap<String, String>,
+}
+
+/// A token to pull with, but for the token.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token", extend("additionalProperties" = false))]
+struct TokenAnswer {
+    /// When it was issued.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    issued_at: Timestamp,
+    /// From then on the registry refuses it. There is another one long before.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    expires_at: Timestamp,
+}
+
 /// What was found out about a registry.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Condition", extend("additionalProperties" = false))]
 struct ConditionAnswer {
     /// What it is about: `Reachable`, whether it answers; `Authenticated`, whether it takes the pull credential, or needs none;
     /// `PullCredentialCanPush`, whether the credential that reaches namespaces can push: better it could not; `LongLived`, whether
-    /// namespaces get a password that does not expire.
+    /// namespaces get a password that does not expire; `TokenIssued`, whether there is a token that works, where tokens are issued.
     #[serde(rename = "type")]
-    #[schemars(with = "String", extend("enum" = ["Reachable", "Authenticated", "PullCredentialCanPush", "LongLived"]))]
+    #[schemars(with = "String", extend("enum" = ["Reachable", "Authenticated", "PullCredentialCanPush", "LongLived", "TokenIssued"]))]
     kind: ConditionKind,
     /// Whether it is so.
     #[schemars(with = "String", extend("enum" = ["True", "False", "Unknown"]))]
@@ -267,13 +400,17 @@ impl RegistryRequest {
             plain_http: self.plain_http.unwrap_or_default(),
             ca_bundle: self.ca_bundle.clone(),
             token_hosts: self.token_hosts.clone().unwrap_or_default(),
-            region: None,
-            registry_id: None,
-            hostname: None,
-            pull_role_arn: None,
-            pull_role_external_id: None,
-            pull_service_account: None,
-            repositories: None,
+            region: self.region.clone(),
+            registry_id: self.registry_id.clone(),
+            hostname: self.hostname.clone(),
+            pull_role_arn: self.pull_role_arn.clone(),
+            pull_role_external_id: self.pull_role_external_id.clone(),
+            pull_service_account: self.pull_service_account.clone(),
+            repositories: self.repositories.as_ref().map(|made| RepositoriesSpec {
+                create: made.create.unwrap_or_default(),
+                immutable_tags: made.immutable_tags.unwrap_or_default(),
+                tags: made.tags.clone().unwrap_or_default(),
+            }),
             names: self.names.as_ref().map(|names| NamesSpec {
                 to: names.to.clone(),
                 from: names.from.clone(),
@@ -283,13 +420,23 @@ impl RegistryRequest {
             push_credential: None,
             notification_token: None,
         };
-        let implied = Registry::parse(id, &spec).ok().map(|registry| registry.endpoint);
         spec.endpoint.clone_from(&self.endpoint);
-        let said = Registry::parse(id, &spec).ok().map(|registry| registry.endpoint);
-        if said.is_some() && said == implied {
-            spec.endpoint = None;
-        }
+        imply_endpoint(id, &mut spec, None);
         spec
+    }
+}
+
+/// Takes an endpoint away that is where the registry is anyway. `account`: as in [`Registry::parse_of`].
+pub(super) fn imply_endpoint(id: &str, spec: &mut RegistrySpec, account: Option<&str>) {
+    let Some(said) = spec.endpoint.take() else { return };
+    let endpoint = |spec: &RegistrySpec| {
+        let registry = Registry::parse_of(id, spec, account).ok()?;
+        Some(registry.endpoint)
+    };
+    let implied = endpoint(spec);
+    spec.endpoint = Some(said);
+    if implied.is_some() && endpoint(spec) == implied {
+        spec.endpoint = None;
     }
 }
 
@@ -319,7 +466,11 @@ impl RegistryAnswer {
         let spec = &stored.spec;
         let (registry, problems) = match stored.registry() {
             Ok(registry) => (Some(registry), Vec::new()),
-            Err(problems) => (None, problems.iter().map(field_error).collect()),
+            Err(mut problems) => {
+                // It passes by itself.
+                problems.retain(|problem| problem.code != registry::UNKNOWN_ACCOUNT);
+                (None, problems.iter().map(field_error).collect())
+            }
         };
         let namespaces = spec.namespaces.clone().unwrap_or_default();
         Self {
@@ -328,6 +479,22 @@ impl RegistryAnswer {
             // What is no address may be a password in the wrong place.
             registry_url: registry.as_ref().map(|registry| registry.address.to_string()),
             location: spec.location,
+            region: spec.region.clone(),
+            registry_id: spec.registry_id.clone(),
+            hostname: spec.hostname.clone(),
+            pull_role_arn: spec.pull_role_arn.clone(),
+            pull_role_external_id: spec.pull_role_external_id.clone(),
+            pull_service_account: spec.pull_service_account.clone(),
+            repositories: spec.repositories.clone().map(|made| RepositoriesAnswer {
+                create: made.create,
+                immutable_tags: made.immutable_tags,
+                tags: made.tags,
+            }),
+            has_key: stored.key.is_some(),
+            token: stored.issuance.as_ref().map(|issuance| TokenAnswer {
+                issued_at: issuance.issued_at,
+                expires_at: issuance.expires_at,
+            }),
             endpoint: registry.as_ref().map(|registry| registry.endpoint.to_string()),
             plain_http: registry.as_ref().map_or(spec.plain_http, |registry| {
                 registry.endpoint.scheme == registry::Scheme::Http
@@ -406,7 +573,7 @@ impl<T: JsonSchema> JsonSchema for Said<T> {
     }
 }
 
-impl<'de> Deserialize<'de> for DockerConfig {
+impl<'de> Deserialize<'de> for JsonText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let text = if raw.starts_with('"') {
@@ -419,13 +586,13 @@ impl<'de> Deserialize<'de> for DockerConfig {
     }
 }
 
-impl JsonSchema for DockerConfig {
+impl JsonSchema for JsonText {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DockerConfig".into()
+        "JsonText".into()
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -445,22 +612,36 @@ pub(super) fn field_error(problem: &document::Problem) -> FieldError {
             segment => segment.clone(),
         })
         .collect();
-    let mut error = FieldError::new(path.to_string(), &*problem.message);
-    error.hint.clone_from(&problem.hint);
+    let mut error = FieldError::new(path.to_string(), in_fields(&problem.message));
+    error.hint = problem.hint.as_deref().map(in_fields);
     error
+}
+
+/// A sentence with the names that fields have here.
+fn in_fields(sentence: &str) -> String {
+    FIELDS.iter().fold(sentence.to_owned(), |sentence, (key, field)| {
+        sentence.replace(&format!("`{key}`"), &format!("`{field}`"))
+    })
 }
 
 /// What a key of the object's spec is called here.
 fn field(key: &str) -> &str {
-    match key {
-        "displayName" => "name",
-        "url" => "registry_url",
-        "plainHttp" => "plain_http",
-        "caBundle" => "ca_bundle",
-        "tokenHosts" => "token_hosts",
-        same => same,
-    }
+    let other = FIELDS.iter().find(|(other, _)| *other == key);
+    other.map_or(key, |(_, field)| field)
 }
+
+/// What keys of the object's spec are called here, where that is not the same.
+const FIELDS: &[(&str, &str)] = &[
+    ("displayName", "name"),
+    ("url", "registry_url"),
+    ("plainHttp", "plain_http"),
+    ("caBundle", "ca_bundle"),
+    ("tokenHosts", "token_hosts"),
+    ("registryId", "registry_id"),
+    ("pullRoleArn", "pull_role_arn"),
+    ("pullRoleExternalId", "pull_role_external_id"),
+    ("pullServiceAccount", "pull_service_account"),
+];
 
 /// As its condition says; before anybody has looked, as it is with passwords that people give.
 fn long_lived(stored: &Stored) -> bool {
@@ -480,6 +661,8 @@ fn long_lived(stored: &Stored) -> bool {
 
 /// Fields that answers have and requests do not.
 pub(super) const ANSWERED: &[&str] = &[
+    "has_key",
+    "token",
     "has_pull_credential",
     "has_push_credential",
     "has_notification_token",

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod documented;
+mod issued;
 mod notified;
 mod refused;
 mod registered;

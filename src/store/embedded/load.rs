@@ -104,14 +104,22 @@ fn entries(transaction: &ReadTransaction) -> Result<Entries, Failure> {
             token,
             issued,
         } = entry;
-        let (pull, issuance) = match stored.spec.location {
+        let location = stored.spec.location;
+        let (pull, is_issued) = match location {
             Location::OffCluster => (&stored.pull, false),
             Location::Ecr | Location::Gcr => (&stored.key, stored.pull.is_some()),
         };
         let said = [pull, &stored.push, &stored.notify].map(Option::is_some);
         let there = [&credentials.pull, &credentials.push, token].map(Option::is_some);
-        if said != there || [stored.issuance.is_some(), issued.is_some()] != [issuance; 2] {
+        let has_key = !location.issues() && stored.key.is_some();
+        if said != there || [stored.issuance.is_some(), issued.is_some()] != [is_issued; 2] || has_key {
             return Err(damaged(&format!("the credentials of the registry `{id}` are missing")));
+        }
+        let mut given = [&credentials.pull, &credentials.push].into_iter().flatten();
+        if !given.all(|credential| credential.is_for(location)) {
+            return Err(damaged(&format!(
+                "the credentials of the registry `{id}` are for another location"
+            )));
         }
     }
     Ok(entries)

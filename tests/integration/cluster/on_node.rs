@@ -3,6 +3,7 @@
 mod installing;
 mod pushes;
 mod registries;
+mod tokens;
 
 use serde_json::{Value, json};
 

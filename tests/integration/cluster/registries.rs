@@ -3,6 +3,7 @@
 mod objects;
 mod outdated;
 mod pushes;
+mod tokens;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,7 +21,8 @@ use waypost::registry::{
     Condition, ConditionKind, Credential, Credentials, Keys, Login, Password, RegistrySpec, Status,
 };
 use waypost::store::{
-    Change, DeclaredBy, Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version,
+    Change, DeclaredBy, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored,
+    Token, Version,
 };
 
 use super::controller::Release;
@@ -612,6 +614,28 @@ fn the_rights_that_are_listed_are_enough_for_the_controller_and_for_the_webhook(
         assert_ne!(written.pull, created.pull);
         assert_eq!(writer.password("cern"), Ok(Some("q".to_owned())));
         assert_eq!(secrets(case).len(), 1);
+        // Tokens that are issued, and what is told of them.
+        writer.create("ecr", tokens::draft()).unwrap();
+        for text in ["first", "second"] {
+            writer.issue("ecr", &tokens::token(text)).unwrap();
+            assert_eq!(writer.password("ecr"), Ok(Some(text.to_owned())));
+        }
+        let news = News {
+            warning: false,
+            reason: "TokenIssued",
+            note: "by the rights of the controller".to_owned(),
+        };
+        writer.runtime.block_on(writer.store.tell("ecr", news));
+        let events = case
+            .admin
+            .get("/apis/events.k8s.io/v1/namespaces/default/events")
+            .unwrap();
+        assert!(
+            events.to_string().contains("by the rights of the controller"),
+            "{events}"
+        );
+        writer.replace("ecr", draft("r.io", Change::Keep)).unwrap();
+        writer.delete("ecr").unwrap();
         // One that nobody names, and one that has no owner.
         let secret = name(&secrets(case)[0]);
         let unowned = json!({"metadata": {"ownerReferences": null}});
@@ -658,6 +682,57 @@ fn the_rights_that_are_listed_are_enough_for_the_controller_and_for_the_webhook(
         eventually("the end is followed", || {
             reader.followed("cern").is_none().then_some(())
         });
+    });
+}
+
+#[test]
+fn the_rights_that_are_listed_are_enough_to_keep_tokens_and_to_tell_of_them() {
+    on_a_cluster_with_registries("token-rights", |case| {
+        let release = Release::new(case);
+        let directory = Directory::new();
+        release.controller_kubeconfig(&directory);
+        let writer = Home::of(case, &directory.path().join("kubeconfig"), true);
+        let spec: RegistrySpec = serde_json::from_value(json!({"location": "gcr"})).unwrap();
+        let mut ours = draft("gcr.io", Change::Keep);
+        ours.spec = spec.clone();
+        writer.create("google", ours).unwrap();
+        for password in ["first", "second"] {
+            let token = Token {
+                login: Login {
+                    username: "oauth2accesstoken".to_owned(),
+                    password: Password::new(password.to_owned()),
+                },
+                issuance: Issuance {
+                    issued_at: "2026-11-21T10:00:00Z".parse().unwrap(),
+                    expires_at: "2026-11-21T11:00:00Z".parse().unwrap(),
+                    account: None,
+                    place: Issuance::place(&spec),
+                    origin: Issuance::origin(&spec, None),
+                },
+            };
+            let kept = writer.store.issued("google", token);
+            writer.runtime.block_on(kept).unwrap();
+            assert_eq!(writer.password("google"), Ok(Some(password.to_owned())));
+        }
+        let news = News {
+            warning: true,
+            reason: "TokenNotIssued",
+            note: "a test".to_owned(),
+        };
+        writer.runtime.block_on(writer.store.tell("google", news));
+        let uid = case.admin.get(&format!("{REGISTRIES}/google")).unwrap()["metadata"]["uid"].clone();
+        let events = case
+            .admin
+            .get("/apis/events.k8s.io/v1/namespaces/default/events")
+            .unwrap();
+        let told = events["items"].as_array().unwrap().iter();
+        assert_eq!(told.filter(|event| event["regarding"]["uid"] == uid).count(), 1);
+        // Nobody issues its tokens any more, and the last one goes.
+        let token = case.path("secrets/google-token");
+        case.admin.get(&token).unwrap();
+        writer.replace("google", draft("r.io", Change::Keep)).unwrap();
+        writer.tidy(Duration::ZERO);
+        assert_eq!(case.admin.get(&token).unwrap_err().code, 404);
     });
 }
 

@@ -304,7 +304,10 @@ async fn a_wrong_region_is_named() {
     let error = Ecr::new(settings, no_tls()).unwrap().pull().await.unwrap_err();
     assert_says(
         &error,
-        (Kind::Unavailable, "is `eu-nowhere-1` how AWS writes the region?"),
+        (
+            Kind::Unavailable,
+            "is `eu-nowhere-1` how AWS writes the region? If it is, this machine cannot look names up",
+        ),
     );
 }
 
@@ -361,6 +364,28 @@ async fn who_has_no_identity_is_told_where_one_was_looked_for() {
     for place in ["environment", "profile", "IRSA", "Pod Identity", "metadata"] {
         assert!(error.to_string().contains(place), "{error}");
     }
+    assert_says(&error, (Kind::Misconfigured, GIVE));
+
+    // Other clouds have something else at the same address, which does not pass; what does is told apart.
+    let url = aws.url();
+    let metadata = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*url),
+    ];
+    for (status, kind, expected) in [
+        (400, Kind::Misconfigured, "there is no AWS identity here"),
+        (403, Kind::Misconfigured, "there is no AWS identity here"),
+        (404, Kind::Misconfigured, "there is no AWS identity here"),
+        (405, Kind::Misconfigured, "there is no AWS identity here"),
+        (503, Kind::Unavailable, "gave no answer of use"),
+    ] {
+        // Some are asked again.
+        aws.instead((0..8).map(|_| Instead::Text(status, "keptquiet")));
+        let error = ambient(&aws, &metadata).pull().await.unwrap_err();
+        assert_says(&error, (kind, expected));
+        assert_says(&error, (kind, GIVE));
+    }
+    aws.instead([]);
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config");
@@ -391,6 +416,10 @@ async fn who_has_no_identity_is_told_where_one_was_looked_for() {
         (Kind::Unavailable, "not had in time"),
     );
 }
+
+/// What whoever has no identity is told to do.
+const GIVE: &str = "give an access key (`accessKeyId` and `secretAccessKey`, by REST `access_key_id` and `secret_access_key`), or run \
+                    Waypost where there is a role";
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

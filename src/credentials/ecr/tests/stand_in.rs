@@ -17,8 +17,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use jiff::{Timestamp, ToSpan, fmt::strtime, tz::TimeZone};
 use serde_json::{Value, json};
+use waypost_issuers::signature::Signed;
 
-use super::signature::Signed;
 use crate::oci::testing::Served;
 
 pub(super) const REGION: &str = "eu-central-1";

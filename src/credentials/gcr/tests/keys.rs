@@ -228,14 +228,26 @@ fn a_key_is_the_file_of_a_service_accounts_key_and_nothing_else() {
     };
     let base64 = base64::engine::general_purpose::STANDARD.encode(with("x", json!("hunter2")));
     for (json, expected) in [
-        (String::new(), "`keyJson` is empty"),
+        (
+            String::new(),
+            "`keyJson` (`key_json` by REST, `key.json` in a Secret) is empty",
+        ),
         (
             PEM[PEM.find("-----").unwrap()..].to_owned(),
-            "`keyJson` is a key by itself, in PEM",
+            "`keyJson` (`key_json` by REST, `key.json` in a Secret) is a key by itself, in PEM",
         ),
-        (base64, "`keyJson` is in base64, and has to be given without"),
-        ("hunter2".to_owned(), "`keyJson` is no JSON object"),
-        ("[\"hunter2\"]".to_owned(), "`keyJson` is no JSON object"),
+        (
+            base64,
+            "`keyJson` (`key_json` by REST, `key.json` in a Secret) is in base64, and has to be given without",
+        ),
+        (
+            "hunter2".to_owned(),
+            "`keyJson` (`key_json` by REST, `key.json` in a Secret) is no JSON object",
+        ),
+        (
+            "[\"hunter2\"]".to_owned(),
+            "`keyJson` (`key_json` by REST, `key.json` in a Secret) is no JSON object",
+        ),
         (
             "{\"type\": \"service_account\",\n \"private_key\": hunter2}".to_owned(),
             "no JSON (line 2, column",
@@ -292,15 +304,15 @@ fn a_key_is_the_file_of_a_service_accounts_key_and_nothing_else() {
         ),
         (
             with("token_uri", json!("https://evil.com/token")),
-            "the `token_uri` of `keyJson` is at https://evil.com:443, which is not Google's",
+            "the `token_uri` of `keyJson` (`key_json` by REST, `key.json` in a Secret) is at https://evil.com:443, which is not Google's",
         ),
         (
             with("token_uri", json!("http://oauth2.googleapis.com/token")),
-            "is not Google's: nothing is sent there",
+            "is not Google's: nothing is sent there, unless `issuers.google.trusted` of Waypost's configuration names it",
         ),
         (
             with("token_uri", json!("hunter2")),
-            "the `token_uri` of `keyJson` is no address",
+            "the `token_uri` of `keyJson` (`key_json` by REST, `key.json` in a Secret) is no address",
         ),
     ] {
         let made = gcr(GcrSettings {
@@ -375,6 +387,28 @@ async fn a_key_that_the_environment_names_is_read_whenever_a_token_is_wanted() {
 }
 
 #[tokio::test]
+async fn where_there_is_no_way_to_google_that_is_asked_for() {
+    let origin = "http://oauth2.invalid".to_owned();
+    let mut lost = gcr(GcrSettings {
+        key_json: Some(Password::new(key_file(&origin).to_string())),
+        endpoints: Endpoints {
+            iam_credentials: None,
+            trusted: vec![origin],
+        },
+        ..GcrSettings::default()
+    })
+    .unwrap();
+    lost.http.limits.answer = Duration::from_secs(60);
+    let (kind, why) = error(lost.pull_token().await);
+    assert_eq!(kind, "unavailable");
+    assert!(why.starts_with("Google (oauth2.invalid) cannot be asked: "), "{why}");
+    assert!(
+        why.ends_with("; is there a way there from here (DNS, egress)?"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_of_nobody_knows_whom_gets_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -403,7 +437,10 @@ async fn a_certificate_of_nobody_knows_whom_gets_nothing() {
         ..GcrSettings::default()
     });
     let (kind, why) = error(by_tls.unwrap().pull_token().await);
-    assert!(kind == "unavailable" && why.contains("certificate"), "{why}");
+    assert!(
+        kind == "unavailable" && why.contains("certificate") && !why.contains("DNS"),
+        "{why}"
+    );
     assert!(!task.is_finished());
     task.abort();
 }

@@ -25,7 +25,7 @@ async fn where_there_is_no_metadata_server_or_no_identity_it_is_said_what_to_giv
             Box::new(|| answer(404, "not found")) as Box<dyn Fn() -> Response + Send + Sync>,
             1,
             "misconfigured",
-            "is no metadata server of Google's: this is not Google Cloud, so give `keyJson`",
+            "is no metadata server of Google's: this is not Google Cloud, so give `keyJson` (`key_json` by REST, `key.json` in a Secret)",
         ),
         (
             Box::new(|| answer(200, issued())),
@@ -69,7 +69,96 @@ async fn where_there_is_no_metadata_server_or_no_identity_it_is_said_what_to_giv
     }
     let (kind, why) = error(gcr(settings).unwrap().pull_token().await);
     assert_eq!(kind, "unavailable");
-    assert!(why.contains("where this is not Google Cloud, give `keyJson`"), "{why}");
+    assert!(
+        why.contains("where this is not Google Cloud, give `keyJson` (`key_json` by REST"),
+        "{why}"
+    );
+}
+
+/// The token is issued, and the scopes are answered so.
+async fn machine(server: &'static str, status: u16, scopes: &'static str) -> Stand {
+    Stand::new(move |heard| {
+        let mut response = match heard.what.ends_with("/default/scopes") {
+            true => flavoured(status, scopes),
+            false => flavoured(200, issued()),
+        };
+        let headers = response.headers_mut();
+        headers.insert("server", hyper::header::HeaderValue::from_static(server));
+        response
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_plain_machine_s_scopes_are_those_of_its_tokens() {
+    const AUTH: &str = "https://www.googleapis.com/auth/";
+    const VM: &str = "Metadata Server for VM";
+    const GKE: &str = "GKE Metadata Server";
+    for (server, status, scopes, expected) in [
+        (
+            VM,
+            200,
+            "https://www.googleapis.com/auth/cloud-platform\n",
+            Some("cloud-platform. A machine"),
+        ),
+        (
+            VM,
+            200,
+            "https://www.googleapis.com/auth/devstorage.read_write\nhttps://www.googleapis.com/auth/logging.write\n",
+            Some("devstorage.read_write, logging.write. A machine"),
+        ),
+        (VM, 200, "https://www.googleapis.com/auth/devstorage.read_only\n", None),
+        (
+            VM,
+            200,
+            "https://www.googleapis.com/auth/devstorage.read_only\nhttps://www.googleapis.com/auth/userinfo.email\n\
+             https://www.googleapis.com/auth/cloud-platform.read-only\nhttps://www.googleapis.com/auth/service.management.readonly\n\
+             https://www.googleapis.com/auth/monitoring.read",
+            None,
+        ),
+        (VM, 200, "hunter2=\n", Some("to pull: …. A machine")),
+        (VM, 200, "a b c d e f g h i j", Some("g, h, …. A machine")),
+        (VM, 404, "not found", Some("cannot be told")),
+        (VM, 503, "", Some("cannot be told")),
+        (VM, 200, "", Some("cannot be told")),
+        (GKE, 200, "https://www.googleapis.com/auth/cloud-platform\n", None),
+        (GKE, 404, "", None),
+    ] {
+        let stand = machine(server, status, scopes).await;
+        let pulled = gcr(by_metadata(&stand)).unwrap().pull().await.unwrap();
+        assert_eq!(pulled.issued.login.password.expose(), TOKEN);
+        match (&pulled.wide, expected) {
+            (None, None) => {}
+            (Some(wide), Some(expected)) => {
+                assert!(
+                    wide.contains(expected) && wide.contains("pull_service_account"),
+                    "{wide}"
+                );
+                assert!(!wide.contains(AUTH), "{wide}");
+                harmless(wide);
+            }
+            (found, expected) => panic!("{scopes}: {found:?}, not {expected:?}"),
+        }
+        // Once, whatever is answered.
+        let heard = stand.heard();
+        assert_eq!(heard.len(), 2, "{scopes}");
+        assert_eq!(heard[1].header("metadata-flavor"), "Google");
+    }
+
+    // The token of another account has the scope that was asked for.
+    let stand = Stand::new(|heard| match heard.what.starts_with("GET /computeMetadata/") {
+        true => flavoured(200, issued()),
+        false => answer(200, impersonated(3_600)),
+    })
+    .await;
+    let mut settings = by_metadata(&stand);
+    settings.pull_service_account = Some(EMAIL.to_owned());
+    assert_eq!(gcr(settings).unwrap().pull().await.unwrap().wide, None);
+    assert_eq!(stand.heard().len(), 2);
+    // So has that of a key.
+    let stand = Stand::in_turn(&[(200, &issued())]).await;
+    assert_eq!(by_key(&stand).pull().await.unwrap().wide, None);
+    assert_eq!(stand.heard().len(), 1);
 }
 
 #[test]

@@ -328,6 +328,23 @@ async fn the_line_of_a_request_says_who_did_what_and_nothing_of_what_was_sent() 
     let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let api = Asked::new();
     api.registered().await;
+    for (name, key) in [
+        ("access_key_id", json!("hunter2")),
+        ("secret_access_key", json!("hunter2")),
+        ("key_json", issued::google_key()),
+        ("push_key_json", issued::google_key()),
+    ] {
+        for (location, status) in [("ecr", 422), ("gcr", if name.ends_with("json") { 201 } else { 422 })] {
+            let mut body = json!({"name": name, "location": location});
+            body[name] = key.clone();
+            api.admin("POST", "/v1/registries", body).await.is(status);
+        }
+    }
+    let body = json!({
+        "name": "ecr", "location": "ecr", "region": "eu-central-1", "access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "hunter2",
+        "session_token": "hunter2",
+    });
+    api.admin("POST", "/v1/registries", body).await.is(201);
     let body = json!({"name": "corp", "registry_url": "https://user:hunter2@r.io", "registry_password": ["hunter2"]});
     api.admin("POST", "/v1/registries", body).await.is(422);
     for (token, path) in [

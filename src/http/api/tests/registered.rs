@@ -21,7 +21,8 @@ async fn the_smallest_request_with_a_password_registers_a_registry() {
     assert_eq!(
         shown,
         json!({
-            "id": "corp", "name": "corp", "registry_url": "r.io/team", "location": "off-cluster", "endpoint": "https://r.io",
+            "id": "corp", "name": "corp", "registry_url": "r.io/team", "location": "off-cluster",
+            "has_key": false, "token": null, "endpoint": "https://r.io",
             "plain_http": false, "token_hosts": [], "namespaces": {"all": true, "names": null, "selector": null},
             "names": {"to": "{registry}/{repository}", "from": null},
             "has_pull_credential": true, "has_push_credential": false, "has_notification_token": false, "long_lived": true,

@@ -3,9 +3,10 @@
 use super::{
     super::*,
     faulty::{Faulty, Random},
-    model::{Model, Step},
+    model::{self, Model, Step},
     open, runtime, seed,
 };
+use crate::registry::{Key, Password, RegistrySpec};
 
 #[test]
 fn a_damaged_file_is_refused_or_read_as_it_was() {
@@ -67,4 +68,188 @@ fn a_damaged_file_is_refused_or_read_as_it_was() {
     }
     println!("{refused} refused, {read} read as they were");
     assert!(refused > 100 && read > 100, "{refused} {read}");
+}
+
+/// What a registry has in the table of credentials.
+type Rows = Vec<(&'static str, Credential)>;
+
+#[test]
+fn credentials_that_do_not_fit_what_is_said_of_them_are_refused() {
+    let password = || Password::new("p".to_owned());
+    let username = || "u".to_owned();
+    let login = || {
+        Credential::Login(Login {
+            username: username(),
+            password: password(),
+        })
+    };
+    let file = || Credential::File {
+        username: username(),
+        path: "/run/p".into(),
+    };
+    let aws = || {
+        Credential::Key(Key::Aws {
+            id: password(),
+            secret: password(),
+            session_token: None,
+        })
+    };
+    let google = || Credential::Key(Key::Google(password()));
+    let edition = || Some(Edition("1".to_owned()));
+    let off_cluster = stored(Location::OffCluster);
+    let of_login = Stored {
+        pull: edition(),
+        ..off_cluster.clone()
+    };
+    let ecr = stored(Location::Ecr);
+    let keyed = Stored {
+        key: edition(),
+        ..ecr.clone()
+    };
+    let issued = Stored {
+        pull: edition(),
+        issuance: Some(model::issued(&ecr.spec, "t").issuance),
+        ..keyed.clone()
+    };
+    let missing = "the credentials of the registry `a` are missing";
+    let unfit = "the credentials of the registry `a` are for another location";
+    let cases: Vec<(&str, &Stored, Rows, Result<(), &str>)> = vec![
+        ("a password", &of_login, vec![(PULL, login())], Ok(())),
+        ("a key", &keyed, vec![(PULL, aws())], Ok(())),
+        ("a token", &issued, vec![(PULL, aws()), (ISSUED, login())], Ok(())),
+        ("no token", &issued, vec![(PULL, aws())], Err(missing)),
+        ("no key", &issued, vec![(ISSUED, login())], Err(missing)),
+        ("nothing", &issued, vec![], Err(missing)),
+        (
+            "a token of which nothing is known",
+            &keyed,
+            vec![(PULL, aws()), (ISSUED, login())],
+            Err(missing),
+        ),
+        (
+            "a key of which nothing is known",
+            &ecr,
+            vec![(PULL, aws())],
+            Err(missing),
+        ),
+        (
+            "a token that is a file",
+            &issued,
+            vec![(PULL, aws()), (ISSUED, file())],
+            Err("it has a token that is none"),
+        ),
+        (
+            "a token that is a key",
+            &issued,
+            vec![(PULL, aws()), (ISSUED, aws())],
+            Err("it has a token that is none"),
+        ),
+        (
+            "a password in the place of a key",
+            &keyed,
+            vec![(PULL, login())],
+            Err(unfit),
+        ),
+        ("another cloud's key", &keyed, vec![(PULL, google())], Err(unfit)),
+        (
+            "a key in the place of a password",
+            &of_login,
+            vec![(PULL, aws())],
+            Err(unfit),
+        ),
+        (
+            "a token where nobody issues any",
+            &of_login,
+            vec![(PULL, login()), (ISSUED, login())],
+            Err(missing),
+        ),
+        (
+            "a credential of another kind",
+            &ecr,
+            vec![("other", login())],
+            Err("it has a credential of an unknown kind"),
+        ),
+    ];
+    let said = [
+        (
+            "an edition of a key where nobody issues tokens",
+            Stored {
+                key: edition(),
+                ..of_login.clone()
+            },
+            vec![(PULL, login())],
+        ),
+        (
+            "an issuance where nobody issues tokens",
+            Stored {
+                issuance: issued.issuance.clone(),
+                ..of_login.clone()
+            },
+            vec![(PULL, login())],
+        ),
+        (
+            "an issuance without an edition",
+            Stored {
+                pull: None,
+                ..issued.clone()
+            },
+            vec![(PULL, aws()), (ISSUED, login())],
+        ),
+        (
+            "an edition without an issuance",
+            Stored {
+                issuance: None,
+                ..issued.clone()
+            },
+            vec![(PULL, aws()), (ISSUED, login())],
+        ),
+    ];
+    for (what, stored, rows, expected) in cases {
+        assert_eq!(opened(stored, rows), expected.map_err(str::to_owned), "{what}");
+    }
+    for (what, stored, rows) in said {
+        assert_eq!(opened(&stored, rows), Err(missing.to_owned()), "{what}");
+    }
+}
+
+/// Why a store with this in it does not open.
+fn opened(stored: &Stored, rows: Rows) -> Result<(), String> {
+    let disk = super::made();
+    let (mut home, _) = Home::open(Medium::new(disk.clone()), String::new()).unwrap();
+    let credentials = rows.iter().map(|(which, credential)| {
+        let written = record::written_credential(credential).unwrap();
+        (*which, Some(written))
+    });
+    let write = Write::Registry {
+        id: &stored.id,
+        record: Some(record::written(stored).unwrap()),
+        credentials: credentials.collect(),
+    };
+    assert!(home.commit(&write).is_ok());
+    drop(home);
+    match open(&disk) {
+        Ok(_) => Ok(()),
+        Err(OpenError::Damaged { why, .. }) => Err(why),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn stored(location: Location) -> Stored {
+    Stored {
+        id: "a".to_owned(),
+        spec: RegistrySpec {
+            location,
+            ..RegistrySpec::default()
+        },
+        pull: None,
+        push: None,
+        notify: None,
+        key: None,
+        issuance: None,
+        version: Version("1".to_owned()),
+        declared_by: DeclaredBy::Anybody,
+        conditions: vec![],
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
 }

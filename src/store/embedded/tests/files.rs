@@ -9,7 +9,12 @@ use std::{
 
 use redb::TableDefinition;
 
-use super::{super::*, clock, faulty::Faulty, runtime};
+use super::{
+    super::{tables::THIS_SCHEMA, *},
+    clock,
+    faulty::Faulty,
+    runtime,
+};
 use crate::registry::{Credential, Login, Password, RegistrySpec};
 
 #[test]
@@ -101,7 +106,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         transaction.commit().unwrap();
     };
     table(at("foreign"), "other", 1);
-    table(at("newer"), "meta", 3);
+    table(at("newer"), "meta", THIS_SCHEMA + 1);
     for (name, expected) in [
         (
             "empty",
@@ -118,7 +123,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         ("foreign", "is no store of Waypost's"),
         (
             "newer",
-            "was written by a newer Waypost (its schema is 3): run that one",
+            "was written by a newer Waypost (its schema is 4): run that one",
         ),
     ] {
         let before = fs::read(at(name)).unwrap();

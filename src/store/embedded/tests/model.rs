@@ -6,8 +6,8 @@ use super::{super::*, faulty::Random};
 use crate::{
     pushes::{Event, Image, Origin, PushId, Record, What},
     reference::Reference,
-    registry::{ConditionKind, Credential, Login, Password, RegistrySpec, Status},
-    store::{PushQuery, Pushes},
+    registry::{ConditionKind, Credential, Key, Login, Password, RegistrySpec, Status},
+    store::{Issuance, PushQuery, Pushes},
 };
 
 /// What was acknowledged.
@@ -17,8 +17,15 @@ pub(super) struct Model {
     pushes: BTreeMap<PushId, Record>,
 }
 
-/// A registry, its credentials and its notification token.
-type Row = (Stored, Credentials, Option<Credential>);
+/// A registry, and what is kept of it that is nobody's to see.
+#[derive(Clone, PartialEq, Eq)]
+struct Row {
+    stored: Stored,
+    credentials: Credentials,
+    keys: Keys,
+    /// What it notifies with.
+    token: Option<Credential>,
+}
 
 /// A change of one registry, or of its push records.
 #[derive(Clone)]
@@ -27,6 +34,8 @@ pub(super) enum Step {
     Replace(String, Draft),
     Delete(String),
     Report(String, Vec<Condition>),
+    /// A token of this text, for the registry that it is then.
+    Issued(String, String),
     Happened(String, Vec<Event>),
 }
 
@@ -37,6 +46,7 @@ impl Step {
             0..=2 => Self::Create(id, draft(random)),
             3..=4 => Self::Replace(id, draft(random)),
             5 => Self::Delete(id),
+            6 => Self::Issued(id, "t".repeat(1 + random.below(6_000))),
             8.. => {
                 let most = if random.one_in(8) { 30 } else { 3 };
                 let count = 1 + random.below(most);
@@ -45,7 +55,7 @@ impl Step {
             }
             _ => {
                 let condition = Condition {
-                    kind: ConditionKind::Reachable,
+                    kind: [ConditionKind::Reachable, ConditionKind::TokenIssued][random.below(2)],
                     status: Status::Unknown,
                     reason: format!("R{}", random.next()),
                     message: "m".repeat(random.below(2_000)),
@@ -69,6 +79,7 @@ impl Step {
             Self::Replace(..) => "replace",
             Self::Delete(_) => "delete",
             Self::Report(..) => "report",
+            Self::Issued(..) => "issued",
             Self::Happened(..) => "happened",
         };
         format!("{kind} {}", self.id())
@@ -80,6 +91,7 @@ impl Step {
             | Self::Replace(id, _)
             | Self::Delete(id)
             | Self::Report(id, _)
+            | Self::Issued(id, _)
             | Self::Happened(id, _) => id,
         }
     }
@@ -153,23 +165,39 @@ impl Model {
             Step::Replace(_, draft) => store.replace(id, draft, None).await.map(|made| stored = Some(made)),
             Step::Delete(_) => store.delete(id, None).await,
             Step::Report(_, conditions) => store.report(id, conditions).await,
+            Step::Issued(_, text) => {
+                let spec = self.registries.get(id).map(|row| row.stored.spec.clone());
+                store.issued(id, issued(&spec.unwrap_or_default(), &text)).await
+            }
             Step::Happened(_, events) => store.happened(events).await.map(|made| records = made),
         };
         match done {
-            Ok(()) => self.acknowledged(step, stored, records),
+            Ok(()) => {
+                let pull = store.registry(id).await?.and_then(|stored| stored.pull);
+                self.acknowledged(step, stored, records, pull);
+            }
             Err(StoreError::Exists(_)) => assert!(present),
             Err(StoreError::NotFound(_)) => assert!(!present),
+            Err(StoreError::Conflict { .. }) => assert!(matches!(step, Step::Issued(..)) && self.after(step).is_none()),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn acknowledged(&mut self, step: &Step, stored: Option<Stored>, records: Vec<Record>) {
+    fn acknowledged(&mut self, step: &Step, stored: Option<Stored>, records: Vec<Record>, pull: Option<Edition>) {
         *self = self.after(step).expect("it was possible");
         if let Some(stored) = stored {
             let present = self.registries.get_mut(step.id()).unwrap();
-            assert!(said(&stored) == said(&present.0), "{}", step.what());
-            present.0 = stored;
+            assert!(said(&stored) == said(&present.stored), "{}", step.what());
+            present.stored = stored;
+        }
+        if let Step::Issued(id, _) = step {
+            let present = &mut self.registries.get_mut(id).unwrap().stored;
+            assert!(
+                pull.is_some() && pull != present.pull,
+                "another token is another edition"
+            );
+            present.pull = pull;
         }
         let last: BTreeMap<_, _> = records.into_iter().map(|record| (record.id(), record)).collect();
         for (id, record) in last {
@@ -206,18 +234,35 @@ impl Model {
                     created_at: Timestamp::UNIX_EPOCH,
                     updated_at: Timestamp::UNIX_EPOCH,
                 };
-                let present = all
-                    .registries
-                    .entry(id)
-                    .or_insert((empty, Credentials::default(), None));
-                put(present, draft);
+                let empty = Row {
+                    stored: empty,
+                    credentials: Credentials::default(),
+                    keys: Keys::default(),
+                    token: None,
+                };
+                put(all.registries.entry(id).or_insert(empty), draft);
             }
             Step::Replace(_, draft) => put(all.registries.get_mut(&id)?, draft),
             Step::Delete(_) => {
                 all.registries.remove(&id)?;
                 all.pushes.retain(|push, _| push.registry() != id);
             }
-            Step::Report(_, conditions) => all.registries.get_mut(&id)?.0.conditions = conditions.clone(),
+            Step::Report(_, conditions) => {
+                let stored = &mut all.registries.get_mut(&id)?.stored;
+                Condition::merge(&mut stored.conditions, conditions.clone());
+                let issues = stored.spec.location.issues();
+                let kept = |condition: &Condition| issues || condition.kind != ConditionKind::TokenIssued;
+                stored.conditions.retain(kept);
+            }
+            Step::Issued(_, text) => {
+                let row = all.registries.get_mut(&id)?;
+                if !row.stored.spec.location.issues() {
+                    return None;
+                }
+                let token = issued(&row.stored.spec, text);
+                row.stored.issuance = Some(token.issuance);
+                row.credentials.pull = Some(Credential::Login(token.login));
+            }
             Step::Happened(_, events) => {
                 all.registries.get(&id)?;
                 for event in events {
@@ -253,7 +298,15 @@ impl Model {
         }
         let all = |model: &Self| -> (Vec<_>, Vec<_>) {
             let rows = model.registries.values();
-            let said = |(stored, credentials, token): &Row| (said(stored), credentials.clone(), token.clone());
+            let said = |row: &Row| {
+                let Row {
+                    stored,
+                    credentials,
+                    keys,
+                    token,
+                } = row.clone();
+                (said(&stored), credentials, keys, token)
+            };
             (
                 rows.map(said).collect(),
                 model.pushes.values().map(unnumbered).collect(),
@@ -263,21 +316,48 @@ impl Model {
             all(&found) == all(&after),
             "half of what was in flight is there: {what}"
         );
-        for (stored, credentials, token) in found.registries.values() {
-            let said = [&stored.pull, &stored.push, &stored.notify].map(Option::is_some);
-            assert_eq!(said, [&credentials.pull, &credentials.push, token].map(Option::is_some));
+        for row in found.registries.values() {
+            row.is_whole();
         }
         *self = found;
+    }
+}
+
+impl Row {
+    /// Fails where it is not said of everything that there is, or of something that there is not.
+    fn is_whole(&self) {
+        let Self {
+            stored,
+            credentials,
+            keys,
+            token,
+        } = self;
+        let said = [&stored.pull, &stored.push, &stored.notify, &stored.key].map(Option::is_some);
+        let push = credentials.push.is_some() || keys.push.is_some();
+        let there = [credentials.pull.is_some(), push, token.is_some(), keys.pull.is_some()];
+        assert_eq!(said, there);
+        let is_issued = stored.spec.location.issues() && stored.pull.is_some();
+        assert_eq!(stored.issuance.is_some(), is_issued);
+        let elsewhere = stored
+            .issuance
+            .as_ref()
+            .filter(|issuance| !issuance.is_for(&stored.spec));
+        assert_eq!(elsewhere, None);
     }
 }
 
 async fn registries(store: &Embedded) -> BTreeMap<String, Row> {
     let mut all = BTreeMap::new();
     for stored in store.list().await.unwrap().iter() {
-        let credentials = store.credentials(&stored.id).await.unwrap();
-        let token = store.notification_token(&stored.id).await.unwrap();
         assert_eq!(store.registry(&stored.id).await.unwrap().as_ref(), Some(stored));
-        all.insert(stored.id.clone(), (stored.clone(), credentials, token));
+        let row = Row {
+            stored: stored.clone(),
+            credentials: store.credentials(&stored.id).await.unwrap(),
+            keys: store.keys(&stored.id).await.unwrap(),
+            token: store.notification_token(&stored.id).await.unwrap(),
+        };
+        row.is_whole();
+        all.insert(stored.id.clone(), row);
     }
     all
 }
@@ -323,38 +403,108 @@ fn event(registry: &str, random: &mut Random) -> Event {
     }
 }
 
-fn put((stored, credentials, token): &mut Row, draft: &Draft) {
+fn put(row: &mut Row, draft: &Draft) {
+    let Row {
+        stored,
+        credentials,
+        keys,
+        token,
+    } = row;
+    if stored.spec.location != draft.spec.location {
+        *credentials = Credentials::default();
+        *keys = Keys::default();
+    }
+    if stored.issuance.is_some() && Issuance::place(&stored.spec) != Issuance::place(&draft.spec) {
+        stored.issuance = None;
+        credentials.pull = None;
+    }
     stored.spec = draft.spec.clone();
-    for (present, change) in [
-        (&mut credentials.pull, &draft.pull),
-        (&mut credentials.push, &draft.push),
-        (token, &draft.notify),
-    ] {
-        match change {
-            Change::Keep => {}
-            Change::Clear => *present = None,
-            Change::Set(credential) => *present = Some(credential.clone()),
-        }
+    let key = |credential: &Credential| match credential {
+        Credential::Key(key) => Some(key.clone()),
+        _ => None,
+    };
+    if draft.spec.location.issues() {
+        change(&mut keys.pull, &draft.pull, key);
+        change(&mut keys.push, &draft.push, key);
+    } else {
+        change(&mut credentials.pull, &draft.pull, |credential| {
+            Some(credential.clone())
+        });
+        change(&mut credentials.push, &draft.push, |credential| {
+            Some(credential.clone())
+        });
+    }
+    change(token, &draft.notify, |credential| Some(credential.clone()));
+}
+
+fn change<T>(present: &mut Option<T>, change: &Change, of: impl Fn(&Credential) -> Option<T>) {
+    match change {
+        Change::Keep => {}
+        Change::Clear => *present = None,
+        Change::Set(credential) => *present = of(credential),
     }
 }
 
-fn said(stored: &Stored) -> (String, RegistrySpec, Vec<Condition>) {
-    (stored.id.clone(), stored.spec.clone(), stored.conditions.clone())
+/// But for versions, editions and times.
+fn said(stored: &Stored) -> (String, RegistrySpec, Vec<Condition>, Option<Issuance>) {
+    let Stored {
+        id,
+        spec,
+        conditions,
+        issuance,
+        ..
+    } = stored.clone();
+    (id, spec, conditions, issuance)
+}
+
+/// A token for this registry.
+pub(super) fn issued(spec: &RegistrySpec, text: &str) -> Token {
+    Token {
+        login: Login {
+            username: "AWS".to_owned(),
+            password: Password::new(text.to_owned()),
+        },
+        issuance: Issuance {
+            issued_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::MAX,
+            account: text.len().is_multiple_of(2).then(|| "123456789012".to_owned()),
+            place: Issuance::place(spec),
+            origin: Issuance::origin(spec, None),
+        },
+    }
 }
 
 pub(super) fn draft(random: &mut Random) -> Draft {
-    let mut change = || match random.below(4) {
+    let location = [Location::OffCluster, Location::Ecr, Location::Gcr][random.below(3)];
+    let text = |random: &mut Random| Password::new("p".repeat(random.below(500)));
+    let login = |random: &mut Random| {
+        Credential::Login(Login {
+            username: format!("u{}", random.next()),
+            password: text(random),
+        })
+    };
+    let given = |random: &mut Random| match location {
+        Location::OffCluster => login(random),
+        Location::Ecr => Credential::Key(Key::Aws {
+            id: text(random),
+            secret: text(random),
+            session_token: random.one_in(2).then(|| text(random)),
+        }),
+        Location::Gcr => Credential::Key(Key::Google(text(random))),
+    };
+    let change = |random: &mut Random, credential: &dyn Fn(&mut Random) -> Credential| match random.below(4) {
         0 => Change::Keep,
         1 => Change::Clear,
-        _ => Change::Set(Credential::Login(Login {
-            username: format!("u{}", random.next()),
-            password: Password::new("p".repeat(random.below(500))),
-        })),
+        _ => Change::Set(credential(random)),
     };
-    let (pull, push, notify) = (change(), change(), change());
+    let (pull, push, notify) = (change(random, &given), change(random, &given), change(random, &login));
     Draft {
         spec: RegistrySpec {
-            url: Some(format!("r{}.io", random.next())),
+            location,
+            url: (!location.issues()).then(|| format!("r{}.io", random.next())),
+            // For the most part the same place as before, where tokens are issued.
+            region: random.one_in(4).then(|| format!("r-{}", random.below(3))),
+            display_name: Some(random.next().to_string()),
             // Some are longer than a page.
             ca_bundle: random.one_in(4).then(|| "c".repeat(random.below(20_000))),
             ..RegistrySpec::default()

@@ -14,7 +14,7 @@ use waypost::cluster::Access;
 use waypost::http::health::Health;
 use waypost::metrics::ControllerMetrics;
 use waypost::registry::{Credential, Login, Password};
-use waypost::store::{Change, Draft, Embedded, Store};
+use waypost::store::{Change, Draft, Embedded, Issuance, Store, Token};
 
 use crate::support::cluster::case::{CASE, Case, path};
 use crate::support::cluster::kubernetes::Kubernetes;
@@ -136,6 +136,36 @@ impl<'a> Chart<'a> {
             } else {
                 self.store.create(id, draft).await.unwrap();
             }
+        });
+    }
+
+    /// Puts a registry of ECR into the store where there is none of the id, and a token for it in the place of the one before.
+    pub(super) fn issue(&self, id: &str, account: &str, text: &str) {
+        let spec = json!({"location": "ecr", "region": "eu-central-1", "registryId": account});
+        let draft = Draft {
+            spec: serde_json::from_value(spec).unwrap(),
+            pull: Change::Keep,
+            push: Change::Keep,
+            notify: Change::Keep,
+        };
+        let token = Token {
+            login: Login {
+                username: "AWS".to_owned(),
+                password: Password::new(text.to_owned()),
+            },
+            issuance: Issuance {
+                issued_at: "2026-11-21T10:00:00Z".parse().unwrap(),
+                expires_at: "2026-11-21T22:00:00Z".parse().unwrap(),
+                account: None,
+                place: Issuance::place(&draft.spec),
+                origin: Issuance::origin(&draft.spec, None),
+            },
+        };
+        self.runtime.block_on(async {
+            if self.store.registry(id).await.unwrap().is_none() {
+                self.store.create(id, draft).await.unwrap();
+            }
+            self.store.issued(id, token).await.unwrap();
         });
     }
 

@@ -126,6 +126,97 @@ fn what_is_wrong_with_an_object_is_said_when_it_is_written_and_never_more_than_t
                 json!({"location": "mars"}),
                 "spec.location: Unsupported value: \"mars\": supported values: \"off-cluster\"",
             ),
+            (
+                json!({"region": "eu-central-1"}),
+                "spec.region: Invalid value: the region is for the location ecr",
+            ),
+            (
+                json!({"location": "gcr", "registryId": "123456789012"}),
+                "spec.registryId: Invalid value: the id of an ECR registry is for the location ecr",
+            ),
+            (
+                json!({"hostname": "r.io"}),
+                "spec.hostname: Invalid value: the hostname is for the locations ecr and gcr",
+            ),
+            (
+                json!({"pullRoleArn": "arn:aws:iam::123456789012:role/x"}),
+                "spec.pullRoleArn: Invalid value: a role is for the location ecr",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "pullServiceAccount": "a@b.c"}),
+                "spec.pullServiceAccount: Invalid value: a service account is for the location gcr",
+            ),
+            (
+                json!({"location": "gcr", "repositories": {"create": true}}),
+                "spec.repositories: Invalid value: only ECR has repositories made",
+            ),
+            (
+                json!({"location": "ecr"}),
+                "spec.region: Invalid value: ECR is one in each region",
+            ),
+            (
+                json!({"location": "ecr", "region": "EU-central-1"}),
+                "spec.region: Invalid value: \"EU-central-1\": no region of AWS is called so",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "registryId": "1234"}),
+                "spec.registryId: Invalid value: \"1234\": the id of an ECR registry is",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "url": "r.io/team"}),
+                "spec.url: Invalid value: this is no host of ECR's",
+            ),
+            (
+                json!({"location": "ecr", "url": ECR, "region": "eu-west-1"}),
+                "spec.region: Invalid value: `url` is of another region",
+            ),
+            (
+                json!({"location": "ecr", "url": ECR, "registryId": "210987654321"}),
+                "spec.registryId: Invalid value: `url` is of another account",
+            ),
+            (
+                json!({"location": "gcr", "url": "r.io/project"}),
+                "spec.url: Invalid value: this is no registry of Google's",
+            ),
+            (
+                json!({"location": "gcr", "hostname": "registry"}),
+                "spec.hostname: Invalid value: \"registry\": it is the host that references begin with",
+            ),
+            (
+                json!({"location": "gcr", "hostname": "r.io/team"}),
+                "spec.hostname: Invalid value: \"r.io/team\": it is the host that",
+            ),
+            (
+                json!({"location": "gcr", "hostname": "u:hunter2@r.io"}),
+                "spec.hostname: Invalid value: a host has no username",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "pullRoleArn": "waypost-pull"}),
+                "spec.pullRoleArn: Invalid value: \"waypost-pull\": this is no ARN of a role",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "pullRoleExternalId": "xy"}),
+                "spec.pullRoleExternalId: Invalid value: there is no role that",
+            ),
+            (
+                json!({
+                    "location": "ecr", "region": "eu-central-1", "pullRoleArn": "arn:aws:iam::123456789012:role/x",
+                    "pullRoleExternalId": "hunter2 ",
+                }),
+                "spec.pullRoleExternalId: Invalid value: an external id has 2 to 1224",
+            ),
+            (
+                json!({"location": "gcr", "pullServiceAccount": "waypost"}),
+                "spec.pullServiceAccount: Invalid value: \"waypost\": a service account is an e-mail address",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "repositories": {"create": true, "tags": {"aws:x": "y"}}}),
+                "spec.repositories.tags: Invalid value: the key of a tag has",
+            ),
+            (
+                json!({"location": "ecr", "region": "eu-central-1", "repositories": {"create": true, "tags": {"x": "y".repeat(257)}}}),
+                "spec.repositories.tags.x: Too long",
+            ),
         ] {
             let refused = case.admin.post(REGISTRIES, &registry("bad", &spec)).unwrap_err();
             assert!(
@@ -135,7 +226,7 @@ fn what_is_wrong_with_an_object_is_said_when_it_is_written_and_never_more_than_t
             );
             assert!(!refused.message.contains("hunter2"), "{}", refused.message);
             let understood = serde_json::from_value::<RegistrySpec>(spec.clone());
-            let parsed = understood.map(|spec| Registry::parse("bad", &spec).is_ok());
+            let parsed = understood.map(|spec| Registry::check("bad", &spec).is_ok());
             // How many there may be is the API server's alone.
             let is_bound = expected.contains("Too many") || expected.contains("No_name");
             assert!(is_bound || !matches!(parsed, Ok(true)), "{spec}");
@@ -162,6 +253,21 @@ fn what_can_be_used_is_taken_and_comes_back_whole() {
             json!({"url": "r.io", "tokenHosts": ["GitLab.r.io", "gitlab", "10.0.0.1:8443", "[fd00::1]", "[::1]:00443"]}),
             json!({"url": "https://r.io", "endpoint": "http://r.svc:5000/", "plainHttp": true}),
             json!({"url": "r.io", "endpoint": "[fd00::1]:5000", "caBundle": format!("# ours\n{PEM}")}),
+            json!({"location": "ecr", "region": "eu-central-1"}),
+            json!({"location": "ecr", "url": format!("HTTPS://{}/team", ECR.to_uppercase()), "region": "eu-central-1"}),
+            json!({"location": "ecr", "url": "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws", "registryId": "123456789012"}),
+            json!({"location": "ecr", "hostname": ECR}),
+            json!({"location": "ecr", "region": "cn-north-1", "hostname": "LocalHost", "url": "localhost/team"}),
+            json!({
+                "location": "ecr", "region": "us-gov-west-1", "registryId": "123456789012", "hostname": "[::1]:8443",
+                "pullRoleArn": "arn:aws-us-gov:iam::123456789012:role/a/b+c", "pullRoleExternalId": "a:b/1",
+                "repositories": {"create": true, "immutableTags": true, "tags": {"team": "", "ü": "ö"}},
+                "pullCredential": {"secretName": "ecr-key"}, "pushCredential": {"secretName": "ecr-push-key"},
+            }),
+            json!({"location": "gcr"}),
+            json!({"location": "gcr", "url": "https://EU.gcr.io/project"}),
+            json!({"location": "gcr", "url": "europe-west1-docker.pkg.dev/project/images", "pullServiceAccount": "a-b@p.iam.gserviceaccount.com"}),
+            json!({"location": "gcr", "hostname": "images.corp.io:5000", "url": "images.corp.io:5000/p"}),
             json!({
                 "displayName": "CERN (prod) ü", "location": "off-cluster", "url": "registry.cern.ch/team",
                 "endpoint": "https://registry.internal:8443", "plainHttp": false, "caBundle": PEM,
@@ -182,7 +288,7 @@ fn what_can_be_used_is_taken_and_comes_back_whole() {
         .enumerate()
         {
             let understood: RegistrySpec = serde_json::from_value(spec.clone()).unwrap();
-            Registry::parse("r", &understood).unwrap_or_else(|problems| panic!("{spec}: {problems:?}"));
+            Registry::check("r", &understood).unwrap_or_else(|problems| panic!("{spec}: {problems:?}"));
             let id = format!("r{number}");
             let stored = case.admin.post(REGISTRIES, &registry(&id, spec)).unwrap();
             assert_eq!(&stored["spec"], spec);
@@ -252,7 +358,10 @@ fn kubectl_shows_what_was_found_out_and_only_when_it_has_changed_is_it_written()
             .lines()
             .map(|line| line.split_whitespace().collect())
             .collect();
-        assert_eq!(lines[0], ["NAME", "URL", "REACHABLE", "AUTHENTICATED", "AGE"]);
+        assert_eq!(
+            lines[0],
+            ["NAME", "URL", "LOCATION", "REACHABLE", "AUTHENTICATED", "AGE"]
+        );
         assert_eq!(lines[1][..3], ["cern", "registry.cern.ch/team", "True"]);
         let wide = case.kubectl(&["get", "waypost", "--output=wide"]).exits(0);
         println!("{}", wide.out());
@@ -292,4 +401,5 @@ fn the_example_of_the_documentation_works() {
     });
 }
 
+const ECR: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";

@@ -2,21 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::request::Parts;
+use hyper::http::request::Parts;
 use ring::{digest, hmac};
 
+use crate::tokens::hex;
+
 /// What a request says of its signature.
-pub(super) struct Signed {
-    pub(super) key_id: String,
-    pub(super) date: String,
-    pub(super) region: String,
-    pub(super) service: String,
+pub struct Signed {
+    /// The id of the access key.
+    pub key_id: String,
+    /// When it was signed: `20150830T123600Z`.
+    pub date: String,
+    /// The region it is good for.
+    pub region: String,
+    /// The service it is good for.
+    pub service: String,
     headers: Vec<String>,
     signature: String,
 }
 
 impl Signed {
-    pub(super) fn of(parts: &Parts) -> Option<Self> {
+    /// What is said in `Authorization`, if that is of this kind.
+    ///
+    /// # Panics
+    ///
+    /// Where the day of the key is not that of the request: nobody makes such a signature by accident.
+    #[must_use]
+    pub fn of(parts: &Parts) -> Option<Self> {
         let header = parts.headers.get("authorization")?.to_str().ok()?;
         let fields: BTreeMap<_, _> = header
             .strip_prefix("AWS4-HMAC-SHA256 ")?
@@ -40,8 +52,12 @@ impl Signed {
     }
 
     /// What was signed, as AWS quotes it in its refusals.
-    pub(super) fn canonical(&self, parts: &Parts, body: &[u8]) -> String {
-        // Without these a signature would be of any request.
+    ///
+    /// # Panics
+    ///
+    /// Where something is not signed without which a signature would be of any request.
+    #[must_use]
+    pub fn canonical(&self, parts: &Parts, body: &[u8]) -> String {
         for header in ["host", "x-amz-date"] {
             assert!(
                 self.headers.iter().any(|signed| signed == header),
@@ -55,7 +71,10 @@ impl Signed {
         let headers: String = self
             .headers
             .iter()
-            .map(|name| format!("{name}:{}\n", parts.headers[name].to_str().unwrap().trim()))
+            .map(|name| {
+                let value = parts.headers[name].to_str().expect("what is signed is text");
+                format!("{name}:{}\n", value.trim())
+            })
             .collect();
         format!(
             "{}\n{}\n{}\n{headers}\n{}\n{}",
@@ -67,7 +86,9 @@ impl Signed {
         )
     }
 
-    pub(super) fn is_by(&self, secret: &str, canonical: &str) -> bool {
+    /// Whether whoever signed it has this secret.
+    #[must_use]
+    pub fn is_by(&self, secret: &str, canonical: &str) -> bool {
         let day = &self.date[..8];
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let hashed = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
@@ -86,15 +107,11 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The example of AWS's documentation: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>,
 /// `ListUsers` of 2015-08-30, of its test suite.
 #[test]
 fn the_example_of_the_documentation_is_by_its_key() {
-    let (parts, ()) = axum::http::Request::get("https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08")
+    let (parts, ()) = hyper::Request::get("https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08")
         .header("host", "iam.amazonaws.com")
         .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
         .header("x-amz-date", "20150830T123600Z")
