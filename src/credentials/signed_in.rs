@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(user(&both, "t.io"), None);
         assert_eq!(user(&[], "r.io"), None);
         for (json, expected) in [
-            ("[]", "it is no docker config"),
+            ("\"x\"", "it is no docker config"),
             (r#"{"auths": {"r.io": {}}}"#, "no username and password"),
             (r#"{"credsStore": "../x"}"#, "has no name that a program has"),
             (r#"{"credHelpers": {"r.io": "nobody-has-this"}}"#, "cannot be run"),

@@ -98,6 +98,11 @@ impl Place {
             let error = match stopped {
                 Ok(()) => break,
                 Err(Stop::Untaken(why)) => return Ok(Err(why)),
+                // More of it would be no better.
+                Err(Stop::Error(error @ CopyError::OtherContent(_))) => {
+                    reading.rewind(0);
+                    return Err(error);
+                }
                 Err(Stop::Error(error)) => error,
             };
             if reading.at > before {
