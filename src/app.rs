@@ -6,6 +6,7 @@ mod certificates;
 mod cleanup;
 mod cluster_api;
 mod controller;
+mod copying;
 mod current;
 mod declared;
 mod docker_config;
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use self::{
     cleanup::delete_pull_secrets,
     controller::controller,
+    copying::{Copier, Planned},
     current::Current,
     docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,

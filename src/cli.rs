@@ -11,6 +11,7 @@ pub mod crds;
 pub mod docker_config;
 pub mod explain;
 pub mod outdated;
+pub mod push;
 pub mod reference;
 pub mod review;
 pub mod rewrite;
@@ -99,6 +100,7 @@ pub enum Command {
     WebhookConfig(webhook_config::Args),
     Crds(crds::Args),
     Outdated(outdated::Args),
+    Push(push::Args),
     DockerConfig(docker_config::Args),
     Cleanup(cleanup::Args),
     Completions(completions::Args),
@@ -162,6 +164,7 @@ impl Cli {
                 webhook_config::run(args, &config)
             }
             Command::Crds(args) => crds::run(args),
+            Command::Push(args) => push::run(&args),
             Command::Outdated(args) => {
                 let config = load(&args.flags())?;
                 outdated::run(&args, config)

@@ -7,6 +7,7 @@ pub mod ecr;
 pub mod gcr;
 mod issued;
 mod mint;
+pub mod signed_in;
 
 use std::{
     env,

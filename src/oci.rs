@@ -9,9 +9,12 @@
 mod auth;
 pub mod challenge;
 mod content;
+pub mod copy;
+mod digest;
 mod exchange;
 mod fault;
 mod guard;
+mod lane;
 mod manifest;
 mod probe;
 mod realm;
@@ -25,7 +28,14 @@ use std::{
 
 use hyper::Uri;
 
-use self::{auth::Known, exchange::Http, realm::Realms, token::Tokens};
+use self::{
+    auth::Known,
+    copy::Held,
+    exchange::Http,
+    lane::{Lane, Lanes},
+    realm::Realms,
+    token::Tokens,
+};
 use crate::registry::{Endpoint, Registry, Scheme};
 
 pub use self::{
@@ -41,6 +51,8 @@ pub use self::{
 pub struct Client {
     roots: Roots,
     tokens: Arc<Tokens>,
+    lanes: Arc<Lanes>,
+    held: Arc<Held>,
     /// Tells one credential from another in the cache of tokens, without keeping it there.
     hasher: RandomState,
 }
@@ -53,9 +65,13 @@ pub struct Remote {
     base: Uri,
     organization: Box<str>,
     docker_hub: bool,
+    /// Where it is reached, as people know it.
+    host: Box<str>,
     realms: Realms,
     http: Http,
     tokens: Arc<Tokens>,
+    lane: Arc<Lane>,
+    held: Arc<Held>,
     hasher: RandomState,
     /// How it wanted to be asked when it was asked last.
     known: Mutex<Option<Known>>,
@@ -67,6 +83,8 @@ impl Client {
         Self {
             roots,
             tokens: Arc::default(),
+            lanes: Arc::default(),
+            held: Arc::default(),
             hasher: RandomState::new(),
         }
     }
@@ -95,6 +113,9 @@ impl Client {
             docker_hub: registry.address.is_docker_hub(),
             realms: Realms::of(registry),
             http: Http::new(self.roots.config(endpoint.ca_bundle.as_deref())?),
+            host: endpoint.host.as_str().into(),
+            lane: self.lanes.to(endpoint.host.as_str()),
+            held: self.held.clone(),
             endpoint,
             tokens: self.tokens.clone(),
             hasher: self.hasher.clone(),
@@ -107,6 +128,11 @@ impl Remote {
     /// Where it is reached.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Whether both are reached at one place.
+    fn is_same(&self, other: &Self) -> bool {
+        self.endpoint.scheme == other.endpoint.scheme && self.endpoint.host == other.endpoint.host
     }
 
     fn known(&self) -> Option<Known> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     HeaderMap, Method, StatusCode, Uri,
+    body::Bytes,
     header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use jiff::{Timestamp, fmt::rfc2822};
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Remote,
     challenge::{self, Challenge},
-    exchange::{Answer, Question, host_of},
+    exchange::{ANSWER, Answer, Body, Question, full, host_of, origin},
     fault::Fault,
     realm::Allowed,
     token::{Issued, Key},
@@ -44,6 +45,33 @@ pub(super) enum Denied {
     Limited(Option<Duration>),
     /// It did not come to that.
     Fault(Fault),
+}
+
+/// What a registry is asked, as often as it takes.
+pub(super) struct Wanted<'w> {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    /// What a token has to be for, where one is needed: several with spaces between them.
+    pub(super) scope: Option<&'w str>,
+    pub(super) login: Option<&'w Login>,
+    pub(super) body: Option<Bytes>,
+    /// Until the head of the answer is there.
+    pub(super) within: Duration,
+}
+
+impl<'w> Wanted<'w> {
+    pub(super) fn new(method: Method, uri: Uri, scope: Option<&'w str>, login: Option<&'w Login>) -> Self {
+        Self {
+            method,
+            uri,
+            headers: HeaderMap::new(),
+            scope,
+            login,
+            body: None,
+            within: ANSWER,
+        }
+    }
 }
 
 impl From<Fault> for Denied {
@@ -85,16 +113,21 @@ impl Known {
 
 impl Remote {
     /// Asks as whoever the login is for, or as anybody, with what it takes: what is known of how this registry wants to be asked is tried
-    /// first. `scope` is what a token has to be for, where one is needed.
-    pub(super) async fn ask(
-        &self,
-        method: Method,
-        uri: Uri,
-        headers: &HeaderMap,
-        scope: Option<&str>,
-        login: Option<&Login>,
-    ) -> Result<Answer, Denied> {
-        let mut known = self.known();
+    /// first.
+    pub(super) async fn ask(&self, wanted: &Wanted<'_>) -> Result<Answer, Denied> {
+        let Wanted {
+            method,
+            uri,
+            headers,
+            scope,
+            login,
+            body,
+            within,
+        } = wanted;
+        let (scope, login) = (*scope, *login);
+        // What is said to somebody else is said as nobody.
+        let is_here = origin(uri) == origin(&self.base);
+        let mut known = self.known().filter(|_| is_here);
         for attempt in 0.. {
             let authorization = match &known {
                 Some(known) => self.authorization(known, scope, login, attempt > 0).await?,
@@ -102,8 +135,10 @@ impl Remote {
             };
             let mut question = Question::new(method.clone(), uri.clone(), authorization.as_ref());
             question.headers = headers.clone();
+            question.body = body.clone().map(full);
+            question.within = *within;
             let answer = self.http.ask(question).await?;
-            if answer.status() != StatusCode::UNAUTHORIZED || attempt == 2 || !answer.first_hand {
+            if answer.status() != StatusCode::UNAUTHORIZED || attempt == 2 || !answer.first_hand || !is_here {
                 return Ok(answer);
             }
             // The first time nothing was known, or what was is not so any more: the token may have been withdrawn. The second time the
@@ -117,6 +152,20 @@ impl Remote {
             known = Some(wanted);
         }
         Err(Denied::Rejected)
+    }
+
+    /// Sends a stream, once, with what was found to be wanted when it was asked before. `within` is for the whole of it.
+    pub(super) async fn send(&self, wanted: &Wanted<'_>, body: Body) -> Result<Answer, Denied> {
+        let is_here = origin(&wanted.uri) == origin(&self.base);
+        let authorization = match self.known().filter(|_| is_here) {
+            Some(known) => self.authorization(&known, wanted.scope, wanted.login, false).await?,
+            None => None,
+        };
+        let mut question = Question::new(wanted.method.clone(), wanted.uri.clone(), authorization.as_ref());
+        question.headers = wanted.headers.clone();
+        question.body = Some(body);
+        question.within = wanted.within;
+        Ok(self.http.ask(question).await?)
     }
 
     /// What a request has to carry. None where anybody asks and no token is issued for that.
@@ -207,8 +256,10 @@ impl Remote {
 /// Where a token is asked for: the realm, with what it is to be for.
 fn question(realm: &Uri, service: Option<&str>, scope: Option<&str>) -> String {
     let mut uri = realm.to_string();
-    for (name, value) in [("service", service), ("scope", scope)] {
-        let Some(value) = value else { continue };
+    // Of several scopes each is asked for by itself, as distribution's specification has it.
+    let scopes = scope.into_iter().flat_map(str::split_ascii_whitespace);
+    let asked = service.map(|service| ("service", service)).into_iter();
+    for (name, value) in asked.chain(scopes.map(|scope| ("scope", scope))) {
         uri.push(if uri.contains('?') { '&' } else { '?' });
         uri.push_str(name);
         uri.push('=');

@@ -39,6 +39,8 @@ pub(super) struct Question<'q> {
     pub(super) authorization: Option<&'q HeaderValue>,
     /// Whether redirects are followed.
     pub(super) follow: bool,
+    /// Sent to where the question goes, which is asked once then.
+    pub(super) body: Option<Body>,
     /// Until the head of the answer is there.
     pub(super) within: Duration,
 }
@@ -52,6 +54,7 @@ impl<'q> Question<'q> {
             uri,
             headers: HeaderMap::new(),
             authorization,
+            body: None,
             within: ANSWER,
         }
     }
@@ -94,6 +97,7 @@ impl Http {
             headers,
             authorization,
             follow,
+            mut body,
             within,
         } = question;
         let asked = origin(&uri);
@@ -108,7 +112,7 @@ impl Http {
                 }
             }
             let host = host_of(&uri);
-            let Ok(request) = request.body(empty()) else {
+            let Ok(request) = request.body(body.take().unwrap_or_else(empty)) else {
                 return Err(Fault::NoRoute { host });
             };
             let response = self.exchange(request, until, within).await?;
@@ -191,6 +195,11 @@ pub(super) fn empty() -> Body {
     BodyExt::boxed(Full::default().map_err(|never| match never {}))
 }
 
+/// These bytes.
+pub(super) fn full(bytes: Bytes) -> Body {
+    BodyExt::boxed(Full::new(bytes).map_err(|never| match never {}))
+}
+
 /// Host and port, as people know it.
 pub(super) fn host_of(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
@@ -201,7 +210,7 @@ pub(super) fn host_of(uri: &Uri) -> String {
 }
 
 /// Scheme, host and port: whoever shares all of them is the same.
-fn origin(uri: &Uri) -> (String, String, u16) {
+pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
     let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
     let port = uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
     (scheme, uri.host().unwrap_or_default().to_ascii_lowercase(), port)

@@ -7,12 +7,12 @@ use hyper::{
     body::Bytes,
     header::{ACCEPT, HeaderName, HeaderValue},
 };
-use sha2::{Digest, Sha256, Sha512};
 
 use super::{
     Remote,
-    auth::Denied,
+    auth::{Denied, Wanted},
     content::{Manifest, platform_of},
+    digest::is_of,
     exchange::{Answer, host_of},
     fault::Fault,
     probe::{Ping, judge_status},
@@ -118,10 +118,11 @@ impl Remote {
         path: &str,
         login: Option<&Login>,
     ) -> Result<Asked<Answer>, Fault> {
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MANIFESTS))]);
         let scope = format!("repository:{repository}:pull");
         let uri = self.at(&format!("/v2/{path}"));
-        let answer = match self.ask(method, uri, &headers, Some(&scope), login).await {
+        let mut wanted = Wanted::new(method, uri, Some(&scope), login);
+        wanted.headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MANIFESTS))]);
+        let answer = match self.ask(&wanted).await {
             Ok(answer) => answer,
             Err(Denied::Rejected) => return Ok(Asked::Rejected),
             Err(Denied::Limited(wait)) => return Ok(Asked::Limited(wait)),
@@ -159,22 +160,12 @@ impl<T> Asked<T> {
     }
 }
 
-/// Whether the content has this digest. Of algorithms, those that the OCI specification registers are known.
-fn is_of(digest: &str, content: &[u8]) -> bool {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    match digest.split_once(':') {
-        Some(("sha256", expected)) => hex(&Sha256::digest(content)) == expected,
-        Some(("sha512", expected)) => hex(&Sha512::digest(content)) == expected,
-        _ => false,
-    }
-}
-
-const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+pub(super) const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
-const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Bytes: registries need take no longer ones (OCI distribution specification).
-const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
+pub(super) const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
 
 /// Bytes. Some kilobytes are usual.
 const LONGEST_CONFIG: usize = 1024 * 1024;

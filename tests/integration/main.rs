@@ -14,6 +14,7 @@ mod api;
 mod chart;
 mod cli;
 mod cluster;
+mod copying;
 mod image;
 mod mutated_reviews;
 mod notifications;

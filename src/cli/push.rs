@@ -1,0 +1,167 @@
+//! `waypost push`: images copied from one registry into another.
+
+mod bars;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::ValueHint;
+
+use super::{FINDINGS, output, write_stdout};
+use crate::app::{Copier, Planned};
+use crate::oci::copy::{BlobState, Copied, Progress};
+
+/// Copy images from where they are into a registry.
+///
+/// Every platform of an image comes along, byte for byte: its digest stays. What the registry has is not sent again, and what it has in
+/// another repository it takes from there; a connection that breaks goes on where it broke. The tag is written last, so that nobody
+/// sees half an image.
+///
+/// An image `docker.io/library/alpine:3.22` is `HOST/ORGANIZATION/docker.io/library/alpine:3.22` there, which is where the rule
+/// `rewrite: {prefix: HOST/ORGANIZATION}` looks for it, unless --as says another name.
+///
+/// The logins are those of this machine: of `docker login`, `podman login` and the like. Nobody keeps a record of such a push: Waypost
+/// does not pull from there because of it. Report it for that (see docs/pushes.md).
+///
+/// On stdout it says where each image is, with its digest.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  One image, with everything that it runs on:
+      waypost push alpine:3.22 --to registry.example.com/mirror
+
+  Under another name, with its signatures:
+      waypost push ghcr.io/org/app:1.2 --to registry.example.com --as team/app:1.2 --referrers
+
+  All images of a chart:
+      helm template my-chart | waypost rewrite --images | xargs waypost push --to registry.example.com/mirror
+
+  Which digest has it there?
+      waypost push alpine --to registry.example.com/mirror | cut -d@ -f2
+
+Exit status: 0 all are there, 1 some are not, 2 usage or configuration.")]
+pub struct Args {
+    /// The images.
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+
+    /// The registry that they go into, and the organization there: `registry.example.com/mirror`.
+    #[arg(long, value_name = "HOST[/ORGANIZATION]")]
+    pub to: String,
+
+    /// What the image is called there, below --to, with another tag if need be.
+    #[arg(long = "as", value_name = "NAME[:TAG]")]
+    pub name: Option<String>,
+
+    /// Take signatures, SBOMs, and whatever else refers to an image along.
+    #[arg(long)]
+    pub referrers: bool,
+
+    /// The file with logins, as `docker login` writes it [default: those of this user].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub authfile: Option<PathBuf>,
+
+    /// A file with authorities whose certificates are trusted, besides those that everybody trusts.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca_file: Option<PathBuf>,
+
+    /// Reach this host without TLS. Those of this machine are without being asked, where they have no TLS.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub plain_http: Vec<String>,
+}
+
+/// Copies them, one after the other.
+///
+/// # Errors
+/// When nothing can be begun: an image that is none, a file that cannot be read.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.name.is_some() && args.images.len() > 1 {
+        bail!("--as is the name of one image, and {} are given", args.images.len());
+    }
+    let (mut copier, problems) = Copier::new(args.authfile.clone(), args.plain_http.clone(), args.ca_file.clone())?;
+    for problem in problems {
+        output::remark(&format!("an authority of this machine cannot be used: {problem}"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut failed = 0;
+        for image in &args.images {
+            let planned = copier.plan(image, &args.to, args.name.as_deref(), args.referrers).await?;
+            let target = planned.target.clone();
+            let begun = Instant::now();
+            let progress = Arc::new(Progress::new());
+            match shown(image, planned, progress.clone()).await {
+                Ok(copied) => {
+                    output::remark(&summary(image, &copied, &progress, begun.elapsed()));
+                    let name = target.split('@').next().unwrap_or(&target);
+                    write_stdout(format!("{name}@{}\n", copied.digest))?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    output::remark(&format!("{image} was not copied to {target}: {error}"));
+                }
+            }
+        }
+        if failed > 0 && args.images.len() > 1 {
+            output::remark(&format!("{failed} of {} images were not copied", args.images.len()));
+        }
+        Ok(if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(FINDINGS)
+        })
+    })
+}
+
+/// Copies, and shows how far it is.
+async fn shown(
+    image: &str,
+    planned: Planned,
+    progress: Arc<Progress>,
+) -> Result<Copied, crate::oci::copy::CopyError> {
+    let mut bars = bars::Bars::begin(image, &planned.target);
+    let mut copying = std::pin::pin!(planned.run(progress.clone()));
+    let mut look = tokio::time::interval(bars.every());
+    loop {
+        tokio::select! {
+            done = &mut copying => {
+                bars.end(&progress);
+                return done;
+            }
+            _ = look.tick() => bars.show(&progress),
+        }
+    }
+}
+
+fn summary(image: &str, copied: &Copied, progress: &Progress, took: Duration) -> String {
+    if copied.was_there {
+        return format!("{image} was there already, byte for byte");
+    }
+    let blobs = progress.blobs();
+    let count = |state| blobs.iter().filter(|blob| blob.state == state).count();
+    let sent = progress.sent();
+    let rate = sent as f64 / took.as_secs_f64().max(1e-3);
+    let mut text = format!(
+        "{image}: {} in {:.1} s ({}/s); of {} blobs {} were sent",
+        bars::bytes(sent),
+        took.as_secs_f64(),
+        bars::bytes(rate as u64),
+        blobs.len(),
+        count(BlobState::Sent),
+    );
+    for (state, how) in [
+        (BlobState::Present, "were there"),
+        (BlobState::Mounted, "were in another repository there"),
+    ] {
+        if count(state) > 0 {
+            text.push_str(&format!(", {} {how}", count(state)));
+        }
+    }
+    if copied.referrers > 0 {
+        text.push_str(&format!("; {} referrers came along", copied.referrers));
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! How far a copy is: a bar for each blob on a terminal, a line now and then where there is none.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+use super::super::output;
+use crate::oci::copy::{Blob, BlobState, Progress};
+
+/// What is shown of one copy.
+pub(super) enum Bars {
+    /// On a terminal.
+    Terminal {
+        all: MultiProgress,
+        total: ProgressBar,
+        blobs: BTreeMap<Box<str>, ProgressBar>,
+    },
+    /// Somewhere else.
+    Log { image: String, said: Instant },
+}
+
+impl Bars {
+    pub(super) fn begin(image: &str, target: &str) -> Self {
+        if !io::stderr().is_terminal() {
+            output::remark(&format!("copying {image} to {target}"));
+            return Self::Log {
+                image: image.to_owned(),
+                said: Instant::now(),
+            };
+        }
+        let all = MultiProgress::new();
+        let total = all.add(ProgressBar::new(0));
+        total.set_style(style("{msg}  {bytes}/{total_bytes}  {bytes_per_sec}  {elapsed}"));
+        total.set_message(format!("{image} → {target}"));
+        Self::Terminal {
+            all,
+            total,
+            blobs: BTreeMap::new(),
+        }
+    }
+
+    /// How often there is something to show.
+    pub(super) fn every(&self) -> Duration {
+        match self {
+            Self::Terminal { .. } => Duration::from_millis(100),
+            Self::Log { .. } => Duration::from_secs(1),
+        }
+    }
+
+    pub(super) fn show(&mut self, progress: &Progress) {
+        match self {
+            Self::Terminal { all, total, blobs } => {
+                total.set_length(progress.total());
+                total.set_position(progress.done());
+                for blob in progress.blobs() {
+                    show(all, blobs, &blob);
+                }
+            }
+            Self::Log { image, said } => {
+                if said.elapsed() < SAY_EVERY || progress.total() == 0 {
+                    return;
+                }
+                *said = Instant::now();
+                let (done, total) = (progress.done(), progress.total());
+                output::remark(&format!(
+                    "{image}: {} of {} ({} %)",
+                    bytes(done),
+                    bytes(total),
+                    done.saturating_mul(100) / total
+                ));
+            }
+        }
+    }
+
+    pub(super) fn end(&mut self, progress: &Progress) {
+        self.show(progress);
+        if let Self::Terminal { all, .. } = self {
+            // The summary takes their place.
+            let _ = all.clear();
+        }
+    }
+}
+
+fn show(all: &MultiProgress, bars: &mut BTreeMap<Box<str>, ProgressBar>, blob: &Blob) {
+    let short: String = blob.digest.chars().skip_while(|char| *char != ':').skip(1).take(12).collect();
+    let bar = bars.entry(blob.digest.clone()).or_insert_with(|| {
+        let bar = all.add(ProgressBar::new(blob.size));
+        bar.set_style(style("  {prefix}  {bar:30}  {bytes:>11}/{total_bytes:<11} {msg}"));
+        bar.set_prefix(short);
+        bar
+    });
+    bar.set_position(blob.done);
+    match blob.state {
+        BlobState::Waiting => bar.set_message("waiting"),
+        BlobState::Sending => bar.set_message(""),
+        BlobState::Present => bar.finish_with_message("was there"),
+        BlobState::Mounted => bar.finish_with_message("was in another repository there"),
+        BlobState::Sent => bar.finish_with_message("sent"),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are ours.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// As people write them: `3.5 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    HumanBytes(count).to_string()
+}
+
+const SAY_EVERY: Duration = Duration::from_secs(5);

@@ -1,0 +1,51 @@
+//! Which repositories have which blobs, as far as this process has seen: a registry that has a blob can be told to take it from there.
+
+use std::sync::{Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use super::place::Place;
+
+/// What was seen, of all registries.
+#[derive(Default)]
+pub struct Held {
+    seen: Mutex<HashMap<Key, Box<str>>>,
+}
+
+/// Nobody is told by another's credential where something is.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    registry: Box<str>,
+    whose: Option<u64>,
+    digest: Box<str>,
+}
+
+impl Place {
+    fn key(&self, digest: &str) -> Key {
+        Key {
+            registry: self.remote.host.clone(),
+            whose: self.remote.whose(self.login.as_ref()),
+            digest: digest.into(),
+        }
+    }
+
+    /// The blob is in this repository.
+    pub(super) fn hold(&self, digest: &str) {
+        let mut seen = self.remote.held.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MOST_SEEN {
+            // It is found out again.
+            seen.clear();
+        }
+        seen.insert(self.key(digest), self.repository.clone());
+    }
+
+    /// Another repository that has the blob.
+    pub(super) fn held(&self, digest: &str) -> Option<Box<str>> {
+        let seen = self.remote.held.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = seen.get(&self.key(digest))?;
+        (*found != self.repository).then(|| found.clone())
+    }
+}
+
+/// Some hundred bytes each.
+const MOST_SEEN: usize = 20_000;

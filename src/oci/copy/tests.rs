@@ -1,0 +1,446 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, body::to_bytes, extract::Request, response::IntoResponse, response::Response};
+use hyper::{
+    Method, StatusCode,
+    body::Bytes,
+    header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    oci::{Client, Roots, digest::sha256, testing::Served},
+    registry::{Login, Password, Registry, RegistrySpec},
+};
+
+/// A registry in memory, which does as it is told.
+#[derive(Clone, Default)]
+struct Memory {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By repository and digest.
+    blobs: BTreeMap<(String, String), Bytes>,
+    /// By repository and tag or digest.
+    manifests: BTreeMap<(String, String), (String, Bytes)>,
+    sessions: BTreeMap<String, Vec<u8>>,
+    /// What is answered instead, each once: to the method, and to paths in which the text is.
+    instead: Vec<(Method, &'static str, Answer)>,
+    /// Whether blobs are taken from other repositories.
+    mounts: bool,
+}
+
+type Answer = Arc<dyn Fn() -> Response + Send + Sync>;
+
+impl Memory {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn instead(&self, method: Method, path: &'static str, answer: impl Fn() -> Response + Send + Sync + 'static) {
+        self.lock().instead.push((method, path, Arc::new(answer)));
+    }
+
+    /// Has an image of these layers, and answers its digest.
+    fn has(&self, repository: &str, tag: &str, layers: &[&[u8]]) -> String {
+        let mut inner = self.lock();
+        let config = json!({"os": "linux", "architecture": "amd64", "layers": layers.len()}).to_string();
+        let mut blob = |content: &[u8]| {
+            let digest = sha256(content);
+            let key = (repository.to_owned(), digest.clone());
+            inner.blobs.insert(key, Bytes::copy_from_slice(content));
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": content.len()})
+        };
+        let mut named = blob(config.as_bytes());
+        named["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+        let layers: Vec<Value> = layers.iter().map(|layer| blob(layer)).collect();
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": named, "layers": layers}).to_string();
+        drop(inner);
+        self.put(repository, tag, kind, manifest)
+    }
+
+    /// Has an index of these.
+    fn has_index(&self, repository: &str, tag: &str, of: &[&str]) -> String {
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let platform = json!({"os": "linux", "architecture": "amd64"});
+        let named: Vec<Value> = of
+            .iter()
+            .map(|digest| {
+                let kind = "application/vnd.oci.image.manifest.v1+json";
+                json!({"mediaType": kind, "digest": digest, "size": 1, "platform": platform})
+            })
+            .collect();
+        let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": named}).to_string();
+        self.put(repository, tag, kind, index)
+    }
+
+    fn put(&self, repository: &str, tag: &str, kind: &str, manifest: String) -> String {
+        let digest = sha256(manifest.as_bytes());
+        let mut inner = self.lock();
+        for reference in [tag, &digest] {
+            let key = (repository.to_owned(), reference.to_owned());
+            inner.manifests.insert(key, (kind.to_owned(), Bytes::from(manifest.clone())));
+        }
+        digest
+    }
+
+    async fn serve(&self) -> Served {
+        let memory = self.clone();
+        Served::plain(Router::new().fallback(move |request: Request| {
+            let memory = memory.clone();
+            async move { memory.answer(request).await }
+        }))
+        .await
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let instead = {
+            let mut inner = self.lock();
+            let mut all = inner.instead.iter();
+            let found = all.position(|(method, part, _)| *method == head.method && path.contains(part));
+            found.map(|at| inner.instead.remove(at).2)
+        };
+        if let Some(instead) = instead {
+            return instead();
+        }
+        let body = match to_bytes(body, usize::MAX).await {
+            Ok(body) => body,
+            Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+        };
+        let path = path.strip_prefix("/v2/").unwrap();
+        let (repository, kind, name) = ["/manifests/", "/blobs/uploads/", "/blobs/", "/referrers/"]
+            .iter()
+            .find_map(|kind| path.split_once(kind).map(|(repository, name)| (repository, *kind, name)))
+            .unwrap_or((path, "", ""));
+        let key = (repository.to_owned(), name.to_owned());
+        let parameter = |name: &str| {
+            let mut all = query.split('&').filter_map(|pair| pair.split_once('='));
+            all.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        };
+        let mut inner = self.lock();
+        match (&head.method, kind) {
+            (&Method::HEAD | &Method::GET, "/manifests/") => match inner.manifests.get(&key) {
+                Some((kind, json)) => {
+                    let headers = [(CONTENT_TYPE, kind.clone()), (super::super::manifest::DIGEST, sha256(json))];
+                    (headers, json.clone()).into_response()
+                }
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+            (&Method::HEAD | &Method::GET, "/blobs/") => match inner.blobs.get(&key) {
+                Some(blob) => blob.clone().into_response(),
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+            (&Method::POST, "/blobs/uploads/") => {
+                if let (Some(digest), Some(from), true) = (parameter("mount"), parameter("from"), inner.mounts)
+                    && let Some(blob) = inner.blobs.get(&(from, digest.clone())).cloned()
+                {
+                    inner.blobs.insert((repository.to_owned(), digest), blob);
+                    return StatusCode::CREATED.into_response();
+                }
+                let session = format!("s{}", inner.sessions.len());
+                inner.sessions.insert(session.clone(), Vec::new());
+                let location = format!("/v2/{repository}/blobs/uploads/{session}?state=x");
+                (StatusCode::ACCEPTED, [(LOCATION, location)]).into_response()
+            }
+            (&Method::PATCH, "/blobs/uploads/") => match inner.sessions.get_mut(name) {
+                Some(session) => {
+                    session.extend(&body);
+                    let location = format!("/v2/{path}?state=y");
+                    (StatusCode::ACCEPTED, [(LOCATION, location)]).into_response()
+                }
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+            (&Method::GET, "/blobs/uploads/") => match inner.sessions.get(name) {
+                Some(session) if !session.is_empty() => {
+                    let range = format!("0-{}", session.len() - 1);
+                    (StatusCode::NO_CONTENT, [("range", range)]).into_response()
+                }
+                _ => StatusCode::NOT_FOUND.into_response(),
+            },
+            (&Method::PUT, "/blobs/uploads/") => {
+                let digest = parameter("digest").unwrap();
+                match inner.sessions.remove(name) {
+                    Some(session) if sha256(&session) == digest => {
+                        inner.blobs.insert((repository.to_owned(), digest), session.into());
+                        StatusCode::CREATED.into_response()
+                    }
+                    _ => StatusCode::BAD_REQUEST.into_response(),
+                }
+            }
+            (&Method::PUT, "/manifests/") => {
+                let kind = head.headers[CONTENT_TYPE].to_str().unwrap().to_owned();
+                let digest = sha256(&body);
+                for reference in [name, &*digest] {
+                    let key = (repository.to_owned(), reference.to_owned());
+                    inner.manifests.insert(key, (kind.clone(), body.clone()));
+                }
+                StatusCode::CREATED.into_response()
+            }
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+}
+
+struct Case {
+    source: Memory,
+    target: Memory,
+    from: Served,
+    to: Served,
+    client: Client,
+    login: Option<Login>,
+}
+
+impl Case {
+    async fn new() -> Self {
+        let (source, target) = (Memory::default(), Memory::default());
+        Self {
+            from: source.serve().await,
+            to: target.serve().await,
+            source,
+            target,
+            client: Client::new(Roots::none()),
+            login: None,
+        }
+    }
+
+    fn place(&self, served: &Served, repository: &str) -> Place {
+        let spec = RegistrySpec {
+            url: Some(format!("http://127.0.0.1:{}", served.port())),
+            ..RegistrySpec::default()
+        };
+        let registry = Registry::parse("r", &spec).unwrap();
+        Place {
+            remote: Arc::new(self.client.registry(&registry).unwrap()),
+            repository: repository.into(),
+            login: self.login.clone(),
+        }
+    }
+
+    async fn copy(&self, to: &str) -> (Result<Copied, CopyError>, Arc<Progress>) {
+        let progress = Arc::new(Progress::new());
+        let copy = Copy {
+            source: self.place(&self.from, "app"),
+            target: self.place(&self.to, to),
+            reference: "1".into(),
+            tag: Some("1".into()),
+            referrers: false,
+        };
+        (copy.run(progress.clone()).await, progress)
+    }
+
+    fn is_tagged(&self, repository: &str) -> bool {
+        let key = (repository.to_owned(), "1".to_owned());
+        self.target.lock().manifests.contains_key(&key)
+    }
+}
+
+fn status(status: StatusCode) -> impl Fn() -> Response {
+    move || status.into_response()
+}
+
+#[tokio::test]
+async fn the_tag_is_written_after_everything_that_it_leads_to() {
+    let case = Case::new().await;
+    let one = case.source.has("app", "one", &[b"a", b"b"]);
+    let two = case.source.has("app", "two", &[b"a", b"c"]);
+    let index = case.source.has_index("app", "1", &[&one, &two]);
+    let (copied, progress) = case.copy("mirror/app").await;
+    let copied = copied.unwrap();
+    assert_eq!((&*copied.digest, copied.was_there), (&*index, false));
+    assert_eq!(copied.platforms.len(), 2);
+    // One configuration, which both have, and three layers, each once.
+    assert_eq!((progress.blobs().len(), progress.done()), (4, progress.total()));
+    let puts: Vec<_> = case.to.asked().into_iter().map(|(what, _)| what).filter(|what| what.starts_with("PUT")).collect();
+    assert_eq!(puts.len(), 7);
+    assert!(puts[..4].iter().all(|put| put.contains("/blobs/")), "{puts:?}");
+    assert!(puts[4].contains("/manifests/sha256:") && puts[5].contains("/manifests/sha256:"), "{puts:?}");
+    assert!(puts[6].ends_with("/manifests/1"), "{puts:?}");
+    // A few questions are all that another one costs.
+    let (copied, _) = case.copy("mirror/app").await;
+    assert!(copied.unwrap().was_there);
+    let asked: Vec<_> = case.to.asked().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_passes_is_waited_for_at_both_ends() {
+    let case = Case::new().await;
+    case.source.has("app", "1", &[b"a"]);
+    for (method, path) in [(Method::HEAD, "/manifests/1"), (Method::GET, "/blobs/")] {
+        case.source.instead(method, path, status(StatusCode::BAD_GATEWAY));
+    }
+    let limited = || (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response();
+    case.target.instead(Method::POST, "/blobs/uploads/", limited);
+    case.target.instead(Method::PUT, "/manifests/1", status(StatusCode::SERVICE_UNAVAILABLE));
+    let begun = tokio::time::Instant::now();
+    case.copy("app").await.0.unwrap();
+    assert!(case.is_tagged("app") && begun.elapsed().as_millis() >= 1_000);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_target_forgot_begins_again() {
+    for (method, path, answer) in [
+        (Method::PATCH, "/blobs/uploads/", StatusCode::NOT_FOUND),
+        (Method::PUT, "/blobs/uploads/", StatusCode::NOT_FOUND),
+        (Method::PUT, "/blobs/uploads/", StatusCode::INTERNAL_SERVER_ERROR),
+        (Method::PATCH, "/blobs/uploads/", StatusCode::RANGE_NOT_SATISFIABLE),
+    ] {
+        let case = Case::new().await;
+        case.source.has("app", "1", &[b"layer"]);
+        case.target.instead(method.clone(), path, status(answer));
+        let (copied, progress) = case.copy("app").await;
+        copied.unwrap_or_else(|error| panic!("{method} {answer}: {error}"));
+        assert_eq!(progress.done(), progress.total());
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_is_refused_is_sent_and_one_that_is_taken_is_not() {
+    for (mounts, sent) in [(true, 0), (false, 5)] {
+        let case = Case::new().await;
+        case.source.has("app", "1", &[b"layer"]);
+        case.copy("one").await.0.unwrap();
+        case.target.lock().mounts = mounts;
+        let (copied, progress) = case.copy("two").await;
+        copied.unwrap();
+        let states: Vec<_> = progress.blobs().iter().map(|blob| blob.state).collect();
+        let expected = if mounts { BlobState::Mounted } else { BlobState::Sent };
+        assert!(states.iter().all(|state| *state == expected), "{states:?}");
+        assert!(progress.sent() >= sent);
+    }
+    let case = Case::new().await;
+    case.source.has("app", "1", &[b"layer"]);
+    case.copy("one").await.0.unwrap();
+    for _ in 0..2 {
+        case.target.instead(Method::POST, "/two/blobs/uploads/", status(StatusCode::FORBIDDEN));
+    }
+    case.copy("two").await.0.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_what_its_digest_says_is_never_finished() {
+    let case = Case::new().await;
+    case.source.has("app", "1", &[b"layer"]);
+    let digest = sha256(b"layer");
+    let key = ("app".to_owned(), digest.clone());
+    for wrong in [&b"royal"[..], b"layers", b"lay"] {
+        case.source.lock().blobs.insert(key.clone(), Bytes::from_static(wrong));
+        let begun = tokio::time::timeout(std::time::Duration::from_secs(3), case.copy("app")).await;
+        // One that is too short may be a connection that broke, which is waited for.
+        assert!(wrong == b"lay" || matches!(begun, Ok((Err(CopyError::OtherContent(_)), _))));
+        assert!(!case.is_tagged("app"));
+        assert!(!case.target.lock().blobs.contains_key(&key));
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_is_not_there_and_a_right_that_is_lacking_are_told_in_words() {
+    let refused = |status: StatusCode, code: &'static str, message: &'static str| {
+        move || (status, json!({"errors": [{"code": code, "message": message}]}).to_string()).into_response()
+    };
+    let case = Case::new().await;
+    case.source.has("app", "1", &[b"layer"]);
+    for (answer, expected) in [
+        (
+            refused(StatusCode::NOT_FOUND, "NOT_FOUND", "project mirror not found"),
+            "the target has no place for 127.0.0.1:",
+        ),
+        (
+            refused(StatusCode::FORBIDDEN, "DENIED", "requested access is denied"),
+            ": requested access is denied",
+        ),
+        (
+            refused(StatusCode::BAD_REQUEST, "QUOTA", "quota exceeded"),
+            "the target answers 400 Bad Request to 127.0.0.1:",
+        ),
+    ] {
+        for _ in 0..2 {
+            case.target.instead(Method::POST, "/blobs/uploads/", answer);
+        }
+        let error = case.copy("mirror/app").await.0.unwrap_err();
+        assert!(error.to_string().contains(expected) && !error.may_pass(), "{error}");
+    }
+    let none = case.copy_of("none").await.unwrap_err();
+    assert!(matches!(none, CopyError::Missing { side: Side::Source, .. }), "{none}");
+    case.source.instead(Method::HEAD, "/manifests/1", status(StatusCode::UNAUTHORIZED));
+    let denied = case.copy("app").await.0.unwrap_err();
+    assert!(!denied.may_pass(), "{denied}");
+}
+
+impl Case {
+    async fn copy_of(&self, repository: &str) -> Result<Copied, CopyError> {
+        let copy = Copy {
+            source: self.place(&self.from, repository),
+            target: self.place(&self.to, "app"),
+            reference: "1".into(),
+            tag: None,
+            referrers: false,
+        };
+        copy.run(Arc::default()).await
+    }
+}
+
+#[tokio::test]
+async fn a_credential_does_not_follow_an_upload_to_another_place() {
+    let elsewhere = Memory::default();
+    let other = elsewhere.serve().await;
+    let case = Case {
+        login: Some(Login {
+            username: "u".to_owned(),
+            password: Password::new("hunter2".to_owned()),
+        }),
+        ..Case::new().await
+    };
+    case.source.has("app", "1", &[b"layer"]);
+    let basic = || (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Basic realm=\"r\"")]).into_response();
+    case.target.instead(Method::HEAD, "/manifests/1", basic);
+    for session in ["s0", "s1"] {
+        elsewhere.lock().sessions.insert(session.to_owned(), Vec::new());
+        let location = format!("http://127.0.0.1:{}/v2/app/blobs/uploads/{session}?x=y", other.port());
+        case.target.instead(Method::POST, "/blobs/uploads/", move || {
+            (StatusCode::ACCEPTED, [(LOCATION, location.clone())]).into_response()
+        });
+    }
+    // It takes what comes there without a word of it to the registry, which has no blobs then.
+    let _ = case.copy("app").await;
+    let said = other.asked();
+    assert!(said.iter().any(|(what, _)| what.starts_with("PATCH")), "{said:?}");
+    assert!(said.iter().all(|(_, authorization)| authorization.is_none()), "{said:?}");
+    let own = case.to.asked();
+    assert!(own.iter().any(|(_, authorization)| authorization.is_some()), "{own:?}");
+}
+
+#[tokio::test]
+async fn referrers_come_along_by_whatever_way_the_registries_know() {
+    let case = Case::new().await;
+    let image = case.source.has("app", "1", &[b"layer"]);
+    let signature = case.source.has("app", "unused", &[b"signature"]);
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let named = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": signature, "size": 1});
+    let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [named]}).to_string();
+    case.source.put("app", &image.replace(':', "-"), kind, index);
+    case.source.has("app", &format!("{}.sig", image.replace(':', "-")), &[b"cosign"]);
+    let copy = Copy {
+        source: case.place(&case.from, "app"),
+        target: case.place(&case.to, "app"),
+        reference: "1".into(),
+        tag: Some("1".into()),
+        referrers: true,
+    };
+    assert_eq!(copy.run(Arc::default()).await.unwrap().referrers, 2);
+    let inner = case.target.lock();
+    let there = |reference: &str| inner.manifests.contains_key(&("app".to_owned(), reference.to_owned()));
+    assert!(there(&signature) && there(&format!("{}.sig", image.replace(':', "-"))));
+    let (_, index) = &inner.manifests[&("app".to_owned(), image.replace(':', "-"))];
+    assert!(String::from_utf8_lossy(index).contains(&signature));
+}

@@ -1,0 +1,124 @@
+//! How much is asked of one host at once, and that it is left alone while it wants to be: over everything that this process copies.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until},
+};
+
+/// The lanes to all hosts.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+}
+
+/// The lane to one host.
+pub(super) struct Lane {
+    room: Semaphore,
+    /// Until then it is left alone.
+    closed_until: Mutex<Option<Instant>>,
+}
+
+impl Lanes {
+    /// The one to this host, with its port.
+    pub(super) fn to(&self, host: &str) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(host) {
+            return lane.clone();
+        }
+        // Those that nobody is on are made anew when somebody is.
+        lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.is_closed(Instant::now()));
+        let lane = Arc::new(Lane {
+            room: Semaphore::new(AT_ONCE),
+            closed_until: Mutex::default(),
+        });
+        lanes.insert(host.to_owned(), lane.clone());
+        lane
+    }
+}
+
+impl Lane {
+    /// Room for one exchange, once the host does not want to be left alone.
+    pub(super) async fn enter(&self) -> SemaphorePermit<'_> {
+        loop {
+            if let Some(until) = self.closed_until() {
+                sleep_until(until).await;
+            }
+            match self.room.acquire().await {
+                Ok(permit) if !self.is_closed(Instant::now()) => return permit,
+                Ok(_) => {}
+                // It is never closed.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Room for one exchange on each of two lanes. They are entered in one order, so that nobody waits for somebody who waits for him.
+    pub(super) async fn enter_both<'l>(
+        one: &'l Arc<Self>,
+        other: &'l Arc<Self>,
+    ) -> (SemaphorePermit<'l>, Option<SemaphorePermit<'l>>) {
+        if Arc::ptr_eq(one, other) {
+            return (one.enter().await, None);
+        }
+        let (first, second) = match Arc::as_ptr(one) < Arc::as_ptr(other) {
+            true => (one, other),
+            false => (other, one),
+        };
+        (first.enter().await, Some(second.enter().await))
+    }
+
+    /// Nobody asks it for so long: it has said so.
+    pub(super) fn close(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST);
+        let mut closed = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed = Some(closed.map_or(until, |present| present.max(until)));
+    }
+
+    fn closed_until(&self) -> Option<Instant> {
+        let mut closed = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed = closed.filter(|until| *until > Instant::now());
+        *closed
+    }
+
+    fn is_closed(&self, now: Instant) -> bool {
+        let closed = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.is_some_and(|until| until > now)
+    }
+}
+
+/// Exchanges with one host. A layer that is sent is one on the way from its source, and one on the way to its target.
+const AT_ONCE: usize = 6;
+
+/// However long a host wants to be left alone.
+const LONGEST: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_are_on_a_lane_and_none_while_it_is_closed() {
+        let lanes = Lanes::default();
+        let lane = lanes.to("r.io");
+        let mut permits = Vec::new();
+        for _ in 0..AT_ONCE {
+            permits.push(lane.enter().await);
+        }
+        let waits = tokio::time::timeout(Duration::from_secs(60), lane.enter()).await;
+        assert!(waits.is_err());
+        permits.pop();
+        drop(lane.enter().await);
+        lanes.to("r.io").close(Duration::from_secs(10));
+        lanes.to("r.io").close(Duration::from_secs(5));
+        let before = Instant::now();
+        drop(lane.enter().await);
+        assert_eq!(before.elapsed(), Duration::from_secs(10));
+        drop(lanes.to("s.io").enter().await);
+    }
+}
