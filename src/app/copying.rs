@@ -52,9 +52,8 @@ impl Copier {
         authorities: Option<PathBuf>,
     ) -> anyhow::Result<(Self, Vec<String>)> {
         let (roots, problems) = Roots::load();
-        let authorities = authorities.map(|path| {
-            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
-        });
+        let authorities = authorities
+            .map(|path| std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display())));
         let copier = Self {
             client: Client::new(roots),
             logins: logins.map_or_else(signed_in::files, |path| vec![path]),
@@ -70,7 +69,13 @@ impl Copier {
     /// # Errors
     ///
     /// When one of them is none, or the login for it cannot be read.
-    pub async fn plan(&mut self, image: &str, to: &str, name: Option<&str>, referrers: bool) -> anyhow::Result<Planned> {
+    pub async fn plan(
+        &mut self,
+        image: &str,
+        to: &str,
+        name: Option<&str>,
+        referrers: bool,
+    ) -> anyhow::Result<Planned> {
         let source = Reference::parse(image).map_err(|error| anyhow!("`{image}` is no image: {error}"))?;
         let target = self.registry(to)?;
         let named = match name {
@@ -147,7 +152,10 @@ impl Copier {
         let spec = RegistrySpec {
             url: Some(url.to_owned()),
             plain_http: said,
-            ca_bundle: self.authorities.clone().filter(|_| !said && !url.starts_with("http://")),
+            ca_bundle: self
+                .authorities
+                .clone()
+                .filter(|_| !said && !url.starts_with("http://")),
             ..RegistrySpec::default()
         };
         let reach = |spec: &RegistrySpec| -> anyhow::Result<Remote> {
@@ -187,7 +195,10 @@ impl Planned {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 const LATEST: &str = "latest";

@@ -89,7 +89,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut failed = 0;
         for image in &args.images {
-            let planned = copier.plan(image, &args.to, args.name.as_deref(), args.referrers).await?;
+            let planned = copier
+                .plan(image, &args.to, args.name.as_deref(), args.referrers)
+                .await?;
             let target = planned.target.clone();
             let begun = Instant::now();
             let progress = Arc::new(Progress::new());
@@ -117,11 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Copies, and shows how far it is.
-async fn shown(
-    image: &str,
-    planned: Planned,
-    progress: Arc<Progress>,
-) -> Result<Copied, crate::oci::copy::CopyError> {
+async fn shown(image: &str, planned: Planned, progress: Arc<Progress>) -> Result<Copied, crate::oci::copy::CopyError> {
     let mut bars = bars::Bars::begin(image, &planned.target);
     let mut copying = std::pin::pin!(planned.run(progress.clone()));
     let mut look = tokio::time::interval(bars.every());

@@ -94,13 +94,20 @@ impl Copy {
             side: Side::Source,
             what: job.source.manifest_name(&reference),
         })?;
-        let here = job.target.digest(Side::Target, tag.as_deref().unwrap_or(&digest)).await?;
+        let here = job
+            .target
+            .digest(Side::Target, tag.as_deref().unwrap_or(&digest))
+            .await?;
         let was_there = here.as_ref() == Some(&digest);
         let root = if was_there {
             job.target.read(Side::Target, &digest).await?
         } else {
             // By its digest, and not by a tag that may stand for another by now.
-            let by = if Hasher::of(&digest).is_some() { &digest } else { &*reference };
+            let by = if Hasher::of(&digest).is_some() {
+                &digest
+            } else {
+                &*reference
+            };
             job.source.read(Side::Source, by).await?
         };
         if !was_there {
@@ -174,7 +181,9 @@ impl Job {
                 return Ok((found, order));
             }
             if found.len() + below.len() > MOST_MANIFESTS {
-                return Err(CopyError::Unsupported(format!("it has more than {MOST_MANIFESTS} manifests")));
+                return Err(CopyError::Unsupported(format!(
+                    "it has more than {MOST_MANIFESTS} manifests"
+                )));
             }
             let read = below.into_iter().map(|named| self.lacked(named));
             let read: Vec<Option<Read>> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
@@ -220,7 +229,8 @@ impl Job {
 
     /// Another repository of the target's registry that has the blob.
     fn mountable(&self, digest: &str) -> Option<Box<str>> {
-        let beside = self.source.remote.is_same(&self.target.remote) && self.source.repository != self.target.repository;
+        let beside =
+            self.source.remote.is_same(&self.target.remote) && self.source.repository != self.target.repository;
         if beside {
             return Some(self.source.repository.clone());
         }
@@ -239,7 +249,9 @@ impl Job {
             let sent = match from == blob.size {
                 true => Ok(session.clone()),
                 false => {
-                    let sending = self.target.send(&session, &self.source, blob, &mut reading, from, &tell);
+                    let sending = self
+                        .target
+                        .send(&session, &self.source, blob, &mut reading, from, &tell);
                     sending.await
                 }
             };
@@ -251,7 +263,10 @@ impl Job {
                     Err(error) => error,
                 },
                 // Whoever read it has waited for what passes already.
-                Err(Unsent { side: Side::Source, error }) => return Err(error),
+                Err(Unsent {
+                    side: Side::Source,
+                    error,
+                }) => return Err(error),
                 Err(Unsent { error, .. }) => error,
             };
             let may_go_on = error.may_pass();

@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn a_blob_can_be_read_again_from_any_place() {
-        let content: Vec<u8> = (0..40_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let content: Vec<u8> = (0..40_000_000_u32)
+            .map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+            .collect();
         let blob: Descriptor =
             serde_json::from_value(serde_json::json!({"digest": sha256(&content), "size": content.len()})).unwrap();
         let mut reading = Reading::of(&blob).unwrap();
@@ -234,7 +236,11 @@ mod tests {
         }
         for place in [39_999_999_u64, 17_000_000, 16_000_001, 8_388_608, 5, 0] {
             reading.rewind(place);
-            assert!(reading.at <= place && place - reading.at < MARK_EVERY + 100_000, "{place} {}", reading.at);
+            assert!(
+                reading.at <= place && place - reading.at < MARK_EVERY + 100_000,
+                "{place} {}",
+                reading.at
+            );
             let at = usize::try_from(reading.at).unwrap();
             for piece in content[at..].chunks(77_777) {
                 reading.take(piece);

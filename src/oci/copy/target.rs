@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::BodyExt;
 use hyper::{
     Method, StatusCode, Uri,
     body::{Body, Bytes, Frame, SizeHint},
     header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE},
 };
-use http_body_util::BodyExt;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -160,7 +160,13 @@ impl Place {
         let wanted = self.wanted(Method::GET, session.clone(), &scope);
         let answer = self.ask(Side::Target, &wanted, &self.blob_name(digest)).await?;
         let range = answer.headers().get(RANGE).and_then(|range| range.to_str().ok());
-        let last = range.and_then(|range| range.trim_start_matches("bytes=").strip_prefix("0-")?.parse::<u64>().ok());
+        let last = range.and_then(|range| {
+            range
+                .trim_start_matches("bytes=")
+                .strip_prefix("0-")?
+                .parse::<u64>()
+                .ok()
+        });
         let there = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::OK);
         let next = self.location(&answer).unwrap_or_else(|| session.clone());
         answer.finish().await;

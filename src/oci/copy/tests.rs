@@ -86,7 +86,9 @@ impl Memory {
         let mut inner = self.lock();
         for reference in [tag, &digest] {
             let key = (repository.to_owned(), reference.to_owned());
-            inner.manifests.insert(key, (kind.to_owned(), Bytes::from(manifest.clone())));
+            inner
+                .manifests
+                .insert(key, (kind.to_owned(), Bytes::from(manifest.clone())));
         }
         digest
     }
@@ -120,7 +122,10 @@ impl Memory {
         let path = path.strip_prefix("/v2/").unwrap();
         let (repository, kind, name) = ["/manifests/", "/blobs/uploads/", "/blobs/", "/referrers/"]
             .iter()
-            .find_map(|kind| path.split_once(kind).map(|(repository, name)| (repository, *kind, name)))
+            .find_map(|kind| {
+                path.split_once(kind)
+                    .map(|(repository, name)| (repository, *kind, name))
+            })
             .unwrap_or((path, "", ""));
         let key = (repository.to_owned(), name.to_owned());
         let parameter = |name: &str| {
@@ -131,7 +136,10 @@ impl Memory {
         match (&head.method, kind) {
             (&Method::HEAD | &Method::GET, "/manifests/") => match inner.manifests.get(&key) {
                 Some((kind, json)) => {
-                    let headers = [(CONTENT_TYPE, kind.clone()), (super::super::manifest::DIGEST, sha256(json))];
+                    let headers = [
+                        (CONTENT_TYPE, kind.clone()),
+                        (super::super::manifest::DIGEST, sha256(json)),
+                    ];
                     (headers, json.clone()).into_response()
                 }
                 None => StatusCode::NOT_FOUND.into_response(),
@@ -260,10 +268,19 @@ async fn the_tag_is_written_after_everything_that_it_leads_to() {
     assert_eq!(copied.platforms.len(), 2);
     // One configuration, which both have, and three layers, each once.
     assert_eq!((progress.blobs().len(), progress.done()), (4, progress.total()));
-    let puts: Vec<_> = case.to.asked().into_iter().map(|(what, _)| what).filter(|what| what.starts_with("PUT")).collect();
+    let puts: Vec<_> = case
+        .to
+        .asked()
+        .into_iter()
+        .map(|(what, _)| what)
+        .filter(|what| what.starts_with("PUT"))
+        .collect();
     assert_eq!(puts.len(), 7);
     assert!(puts[..4].iter().all(|put| put.contains("/blobs/")), "{puts:?}");
-    assert!(puts[4].contains("/manifests/sha256:") && puts[5].contains("/manifests/sha256:"), "{puts:?}");
+    assert!(
+        puts[4].contains("/manifests/sha256:") && puts[5].contains("/manifests/sha256:"),
+        "{puts:?}"
+    );
     assert!(puts[6].ends_with("/manifests/1"), "{puts:?}");
     // A few questions are all that another one costs.
     let (copied, _) = case.copy("mirror/app").await;
@@ -281,7 +298,8 @@ async fn what_passes_is_waited_for_at_both_ends() {
     }
     let limited = || (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response();
     case.target.instead(Method::POST, "/blobs/uploads/", limited);
-    case.target.instead(Method::PUT, "/manifests/1", status(StatusCode::SERVICE_UNAVAILABLE));
+    case.target
+        .instead(Method::PUT, "/manifests/1", status(StatusCode::SERVICE_UNAVAILABLE));
     let begun = tokio::time::Instant::now();
     case.copy("app").await.0.unwrap();
     assert!(case.is_tagged("app") && begun.elapsed().as_millis() >= 1_000);
@@ -322,7 +340,8 @@ async fn a_mount_that_is_refused_is_sent_and_one_that_is_taken_is_not() {
     case.source.has("app", "1", &[b"layer"]);
     case.copy("one").await.0.unwrap();
     for _ in 0..2 {
-        case.target.instead(Method::POST, "/two/blobs/uploads/", status(StatusCode::FORBIDDEN));
+        case.target
+            .instead(Method::POST, "/two/blobs/uploads/", status(StatusCode::FORBIDDEN));
     }
     case.copy("two").await.0.unwrap();
 }
@@ -346,7 +365,13 @@ async fn what_is_not_what_its_digest_says_is_never_finished() {
 #[tokio::test]
 async fn a_place_that_is_not_there_and_a_right_that_is_lacking_are_told_in_words() {
     let refused = |status: StatusCode, code: &'static str, message: &'static str| {
-        move || (status, json!({"errors": [{"code": code, "message": message}]}).to_string()).into_response()
+        move || {
+            (
+                status,
+                json!({"errors": [{"code": code, "message": message}]}).to_string(),
+            )
+                .into_response()
+        }
     };
     let case = Case::new().await;
     case.source.has("app", "1", &[b"layer"]);
@@ -372,7 +397,8 @@ async fn a_place_that_is_not_there_and_a_right_that_is_lacking_are_told_in_words
     }
     let none = case.copy_of("none").await.unwrap_err();
     assert!(matches!(none, CopyError::Missing { side: Side::Source, .. }), "{none}");
-    case.source.instead(Method::HEAD, "/manifests/1", status(StatusCode::UNAUTHORIZED));
+    case.source
+        .instead(Method::HEAD, "/manifests/1", status(StatusCode::UNAUTHORIZED));
     let denied = case.copy("app").await.0.unwrap_err();
     assert!(!denied.may_pass(), "{denied}");
 }
@@ -415,7 +441,10 @@ async fn a_credential_does_not_follow_an_upload_to_another_place() {
     let _ = case.copy("app").await;
     let said = other.asked();
     assert!(said.iter().any(|(what, _)| what.starts_with("PATCH")), "{said:?}");
-    assert!(said.iter().all(|(_, authorization)| authorization.is_none()), "{said:?}");
+    assert!(
+        said.iter().all(|(_, authorization)| authorization.is_none()),
+        "{said:?}"
+    );
     let own = case.to.asked();
     assert!(own.iter().any(|(_, authorization)| authorization.is_some()), "{own:?}");
 }
@@ -429,7 +458,8 @@ async fn referrers_come_along_by_whatever_way_the_registries_know() {
     let named = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": signature, "size": 1});
     let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [named]}).to_string();
     case.source.put("app", &image.replace(':', "-"), kind, index);
-    case.source.has("app", &format!("{}.sig", image.replace(':', "-")), &[b"cosign"]);
+    case.source
+        .has("app", &format!("{}.sig", image.replace(':', "-")), &[b"cosign"]);
     let copy = Copy {
         source: case.place(&case.from, "app"),
         target: case.place(&case.to, "app"),

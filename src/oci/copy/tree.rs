@@ -82,7 +82,9 @@ pub(super) fn names(read: &Read) -> Result<Names, CopyError> {
         }
     }
     if json.manifests.len() > MOST_NAMED || blobs.len() > MOST_NAMED {
-        return Err(CopyError::Unsupported(format!("{digest} names more than {MOST_NAMED} others")));
+        return Err(CopyError::Unsupported(format!(
+            "{digest} names more than {MOST_NAMED} others"
+        )));
     }
     Ok(Names {
         manifests: json.manifests,
@@ -177,14 +179,32 @@ mod tests {
         let blob = |digest: &str| json!({"digest": digest, "size": 1});
         for (kind, json) in [
             (INDEXES[0], json!({"config": blob(&digest('a')), "layers": []})),
-            ("application/vnd.oci.image.manifest.v1+json", json!({"manifests": [blob(&digest('a'))], "config": blob(&digest('b'))})),
-            ("application/vnd.oci.image.manifest.v1+json", json!({"mediaType": INDEXES[0], "config": blob(&digest('b'))})),
-            ("application/vnd.oci.image.manifest.v1+json", json!({"config": blob("sha256:../../x")})),
-            ("application/vnd.oci.image.manifest.v1+json", json!({"config": {"size": 1}})),
-            ("application/vnd.docker.distribution.manifest.v1+json", json!({"schemaVersion": 1, "fsLayers": []})),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"manifests": [blob(&digest('a'))], "config": blob(&digest('b'))}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"mediaType": INDEXES[0], "config": blob(&digest('b'))}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"config": blob("sha256:../../x")}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"config": {"size": 1}}),
+            ),
+            (
+                "application/vnd.docker.distribution.manifest.v1+json",
+                json!({"schemaVersion": 1, "fsLayers": []}),
+            ),
             (INDEXES[1], json!([])),
         ] {
-            assert!(matches!(read(kind, &json), Err(CopyError::Unsupported(_))), "{kind} {json}");
+            assert!(
+                matches!(read(kind, &json), Err(CopyError::Unsupported(_))),
+                "{kind} {json}"
+            );
         }
     }
 }
