@@ -76,10 +76,12 @@ pub fn login(files: &[PathBuf], address: &Address) -> Result<Option<Login>, Sign
 
 fn of_file(path: &Path, address: &Address) -> Result<Option<Login>, SignedInError> {
     let shown = path.display().to_string();
-    let json = fs::read(path).map(Zeroizing::new).map_err(|source| SignedInError::Unreadable {
-        path: shown.clone(),
-        source,
-    })?;
+    let json = fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|source| SignedInError::Unreadable {
+            path: shown.clone(),
+            source,
+        })?;
     let none = match Login::from_docker_config(&json, address) {
         Ok(login) => return Ok(Some(login)),
         // A program may keep it.
@@ -135,7 +137,8 @@ fn asked(helper: &str, key: &str, path: &str) -> Result<Option<Login>, SignedInE
         serde_json::from_slice(&said).map_err(|_| failed("answers with something that is no login".to_owned()))?;
     if username == "<token>" {
         return Err(failed(
-            "keeps an identity token for it, which Waypost cannot use: sign in with a username and a password".to_owned(),
+            "keeps an identity token for it, which Waypost cannot use: sign in with a username and a password"
+                .to_owned(),
         ));
     }
     Ok(Some(Login {
@@ -183,7 +186,10 @@ mod tests {
             path
         };
         let first = write("1", r#"{"auths": {"r.io": {"auth": "dTpw"}}}"#);
-        let second = write("2", r#"{"auths": {"r.io": {"auth": "djpx"}, "s.io": {"auth": "djpx"}}}"#);
+        let second = write(
+            "2",
+            r#"{"auths": {"r.io": {"auth": "djpx"}, "s.io": {"auth": "djpx"}}}"#,
+        );
         let user = |files: &[PathBuf], url: &str| login(files, &address(url)).unwrap().map(|login| login.username);
         let both = [first, second];
         assert_eq!(user(&both, "r.io/team").as_deref(), Some("u"));

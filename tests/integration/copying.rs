@@ -95,14 +95,21 @@ impl<'c> Copying<'c> {
         let mut state = u64::from(seed) + 1;
         let content: Vec<u8> = (0..bytes)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 state.to_be_bytes()[0]
             })
             .collect();
         std::fs::write(&file, content).unwrap();
         let tar = dir.join(format!("layer-{seed}.tar"));
         let mut command = std::process::Command::new("tar");
-        command.arg("-cf").arg(&tar).arg("-C").arg(dir).arg(file.file_name().unwrap());
+        command
+            .arg("-cf")
+            .arg(&tar)
+            .arg("-C")
+            .arg(dir)
+            .arg(file.file_name().unwrap());
         finish(command, b"").exits(0);
         let tar = tar.to_str().unwrap();
         match base {
@@ -136,7 +143,10 @@ fn an_index_is_copied_with_all_its_platforms_and_what_is_there_is_not_sent_again
         assert_eq!(copied.children.len(), 2);
         assert_eq!(copied.platforms.len(), 2);
         assert!(progress.sent() > 0 && progress.done() == progress.total());
-        assert_eq!(copying.crane(&["digest", &copying.name(b, "mirror/team/app:1")]), digest);
+        assert_eq!(
+            copying.crane(&["digest", &copying.name(b, "mirror/team/app:1")]),
+            digest
+        );
         copying.crane(&["validate", "--remote", &copying.name(b, "mirror/team/app:1")]);
 
         let (copied, progress) = copying.copy((a, "team/app"), (b, "mirror/team/app"), "1").await;
@@ -147,7 +157,11 @@ fn an_index_is_copied_with_all_its_platforms_and_what_is_there_is_not_sent_again
         let (copied, progress) = copying.copy((a, "team/app"), (b, "other/app"), "1").await;
         assert!(!copied.unwrap().was_there);
         assert_eq!(progress.sent(), 0);
-        assert!(states(&progress).iter().all(|state| *state == BlobState::Mounted), "{:?}", states(&progress));
+        assert!(
+            states(&progress).iter().all(|state| *state == BlobState::Mounted),
+            "{:?}",
+            states(&progress)
+        );
         let (copied, progress) = copying.copy((b, "other/app"), (b, "third/app"), "1").await;
         assert!(!copied.unwrap().was_there && progress.sent() == 0);
         copying.crane(&["validate", "--remote", &copying.name(b, "third/app:1")]);
@@ -178,7 +192,10 @@ impl Cutting {
                     let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                     let (mut from_client, mut to_client) = client.into_split();
                     let (mut from_server, mut to_server) = server.into_split();
-                    let (counted_from, counted_to): (&mut (dyn tokio::io::AsyncRead + Send + Unpin), &mut (dyn tokio::io::AsyncWrite + Send + Unpin));
+                    let (counted_from, counted_to): (
+                        &mut (dyn tokio::io::AsyncRead + Send + Unpin),
+                        &mut (dyn tokio::io::AsyncWrite + Send + Unpin),
+                    );
                     let other;
                     if upwards {
                         (counted_from, counted_to) = (&mut from_client, &mut to_server);
@@ -189,11 +206,7 @@ impl Cutting {
                     }
                     let mut left = every;
                     let mut buffer = vec![0; 16 * 1024];
-                    loop {
-                        let Ok(read) = counted_from.read(&mut buffer).await else { break };
-                        if read == 0 {
-                            break;
-                        }
+                    while let Ok(read @ 1..) = counted_from.read(&mut buffer).await {
                         if read > left && count.load(Ordering::Relaxed) < most {
                             count.fetch_add(1, Ordering::Relaxed);
                             break;

@@ -84,7 +84,13 @@ impl Bars {
 }
 
 fn show(all: &MultiProgress, bars: &mut BTreeMap<Box<str>, ProgressBar>, blob: &Blob) {
-    let short: String = blob.digest.chars().skip_while(|char| *char != ':').skip(1).take(12).collect();
+    let short: String = blob
+        .digest
+        .chars()
+        .skip_while(|char| *char != ':')
+        .skip(1)
+        .take(12)
+        .collect();
     let bar = bars.entry(blob.digest.clone()).or_insert_with(|| {
         let bar = all.add(ProgressBar::new(blob.size));
         bar.set_style(style("  {prefix}  {bar:30}  {bytes:>11}/{total_bytes:<11} {msg}"));

@@ -95,6 +95,13 @@ impl Place {
                 }
             }
             StatusCode::NOT_FOUND => Ok(None),
+            // Nothing says why in an answer to HEAD.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                answer.finish().await;
+                wanted.method = Method::GET;
+                let answer = self.ask(side, &wanted, &what).await?;
+                Err(CopyError::of(answer, side, &what).await)
+            }
             _ => Err(CopyError::of(answer, side, &what).await),
         }
     }
@@ -112,7 +119,13 @@ impl Place {
                 return Err(CopyError::of(answer, side, &what).await);
             }
             let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-            let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
+            let kind = kind
+                .unwrap_or_default()
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             match answer.read(LONGEST_MANIFEST).await {
                 Ok(json) if !reference.contains(':') || is_of(reference, &json) => {
                     let said: Option<Kind> = serde_json::from_slice(&json).ok();
@@ -127,7 +140,11 @@ impl Place {
                         json,
                     });
                 }
-                Ok(_) => patience.after(CopyError::OtherContent(reference.to_owned()), self.lane()).await?,
+                Ok(_) => {
+                    patience
+                        .after(CopyError::OtherContent(reference.to_owned()), self.lane())
+                        .await?
+                }
                 Err(fault) => patience.after(CopyError::Fault(fault), self.lane()).await?,
             }
         }

@@ -88,7 +88,9 @@ impl Progress {
     /// So much of it is at the target now.
     pub(super) fn reached(&self, digest: &str, done: u64, sent: u64) {
         self.sent.fetch_add(sent, Ordering::Relaxed);
-        self.change(digest, |blob| (blob.done, blob.state) = (done.min(blob.size), BlobState::Sending));
+        self.change(digest, |blob| {
+            (blob.done, blob.state) = (done.min(blob.size), BlobState::Sending)
+        });
     }
 
     pub(super) fn is_there(&self, digest: &str, how: BlobState) {

@@ -37,7 +37,9 @@ impl Job {
         let mut count = found.len();
         for suffix in COSIGN {
             let tag = format!("{}{suffix}", fallback(digest));
-            let Some(there) = self.source.digest(Side::Source, &tag).await? else { continue };
+            let Some(there) = self.source.digest(Side::Source, &tag).await? else {
+                continue;
+            };
             count += 1;
             if self.target.digest(Side::Target, &tag).await?.as_ref() != Some(&there) {
                 let read = self.source.read(Side::Source, &there).await?;

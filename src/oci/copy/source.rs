@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, StatusCode,
     body::Bytes,
-    header::{CONTENT_RANGE, HeaderValue, RANGE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -133,6 +133,10 @@ impl Place {
         let answer = self.remote.ask(&wanted).await;
         let answer = answer.map_err(|denied| CopyError::denied(denied, Side::Source, &what))?;
         match answer.status() {
+            // The manifest says something else of it.
+            StatusCode::OK if length(&answer).is_some_and(|length| length != blob.size) => {
+                Err(CopyError::OtherContent(blob.digest.to_string()))
+            }
             StatusCode::OK => Ok((answer, at)),
             StatusCode::PARTIAL_CONTENT if begins_at(&answer) == Some(at) => Ok((answer, 0)),
             // Whoever it was sent to may take the address no more: the next one is another.
@@ -203,6 +207,14 @@ impl From<Fault> for Stop {
     }
 }
 
+/// The bytes of all of it, where that is said. What was squeezed for its way has another length on it.
+fn length(answer: &Answer) -> Option<u64> {
+    if answer.headers().contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Where a part begins (RFC 9110, section 14.4).
 fn begins_at(answer: &Answer) -> Option<u64> {
     let range = answer.headers().get(CONTENT_RANGE)?.to_str().ok()?;
@@ -225,7 +237,9 @@ mod tests {
 
     #[test]
     fn a_blob_can_be_read_again_from_any_place() {
-        let content: Vec<u8> = (0..40_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let content: Vec<u8> = (0..40_000_000_u32)
+            .map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+            .collect();
         let blob: Descriptor =
             serde_json::from_value(serde_json::json!({"digest": sha256(&content), "size": content.len()})).unwrap();
         let mut reading = Reading::of(&blob).unwrap();
@@ -234,7 +248,11 @@ mod tests {
         }
         for place in [39_999_999_u64, 17_000_000, 16_000_001, 8_388_608, 5, 0] {
             reading.rewind(place);
-            assert!(reading.at <= place && place - reading.at < MARK_EVERY + 100_000, "{place} {}", reading.at);
+            assert!(
+                reading.at <= place && place - reading.at < MARK_EVERY + 100_000,
+                "{place} {}",
+                reading.at
+            );
             let at = usize::try_from(reading.at).unwrap();
             for piece in content[at..].chunks(77_777) {
                 reading.take(piece);
