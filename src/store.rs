@@ -18,8 +18,8 @@ pub use self::{
 };
 use crate::{
     document::Problem,
-    pushes::{Event, Image, Index, PushId, Record, State},
-    registry::{Condition, Credential, Credentials, Keys, Registry, RegistrySpec},
+    pushes::{Copies, Event, Image, Index, Order, PushId, Record, State},
+    registry::{Condition, Credential, Credentials, Keys, Login, Registry, RegistrySpec},
 };
 
 /// All registries at one moment, by id.
@@ -216,6 +216,41 @@ pub trait Pushes: Send + Sync {
     /// [`StoreError::NotFound`] where there is no such registry; [`StoreError::Full`] where there is no room for another record, and
     /// none that could go for it. After any other error than the first some may have been kept: telling all of them again does no harm.
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// The copies that were asked for and have not ended, now and after each change. The first value is there before the store is given
+    /// out, where the home answers.
+    fn copies(&self) -> watch::Receiver<Copies>;
+
+    /// Asks for a copy, as [`What::Asked`](crate::pushes::What::Asked), and keeps the credential that comes with it until it ends.
+    /// [`StoreError::NotFound`] where there is no such registry; [`StoreError::Full`] where there is no room for another record;
+    /// [`StoreError::Busy`] where [`MOST_COPIES`](crate::pushes::MOST_COPIES) wait.
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>>;
+
+    /// The same, for whoever may not write how pushes stand: what becomes of it, he may find out later. An order of his has no
+    /// credential.
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A copy for whoever makes it, as it is at this moment; none where nobody waits for it any more. From then on its record says that it was asked for, however that was
+    /// done.
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>>;
+}
+
+/// What became of a copy that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its record.
+    pub record: Record,
+    /// Whether it had been asked for before, and has not ended: the credential that came now is not kept.
+    pub joined: bool,
+}
+
+/// A copy that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Its record, which has [`Record::copying`].
+    pub record: Record,
+    /// The credential that came with the request.
+    pub login: Option<Login>,
 }
 
 /// Which records are listed.
@@ -288,6 +323,9 @@ pub enum StoreError {
     /// This home cannot do it.
     #[error("{0}")]
     Unsupported(String),
+    /// So much is being done that this would have to wait too long: nothing was changed.
+    #[error("{0}")]
+    Busy(String),
     /// There is no room for it: nothing was changed.
     #[error("there is no room for it: {0}")]
     Full(String),

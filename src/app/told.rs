@@ -9,9 +9,11 @@ use super::registries;
 use crate::{
     decide,
     metrics::PushMetrics,
-    pushes::{Event, Image, Index, PushId, Record, State, What},
+    pushes::{Copies, Event, Image, Index, Order, PushId, Record, State, What},
     registry::{Condition, Credential, Credentials, Keys},
-    store::{Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version},
+    store::{
+        Asked, Copy, Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version,
+    },
 };
 
 /// A store, by way of which push records come.
@@ -72,6 +74,22 @@ impl Pushes for Told {
             Ok(records)
         }
         .boxed()
+    }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.store.copies()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        self.store.ask(order)
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.ask_from_aside(order)
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        self.store.copy(id)
     }
 }
 
@@ -136,7 +154,8 @@ fn told(event: &Event) -> Option<(State, Image)> {
         What::Begun => State::Running,
         What::Succeeded { .. } => State::Succeeded,
         What::Failed { .. } => State::Failed,
-        What::Withdrawn { .. } | What::Inspected { .. } => return None,
+        What::Asked(_) => State::Pending,
+        What::Progress { .. } | What::Withdrawn { .. } | What::Inspected { .. } => return None,
     };
     Some((state, event.image.clone()))
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Attempt, Image, Record, State, Success};
+use super::{Attempt, Copying, Image, Record, State, Success};
 
 /// Something that happened to one image in one registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,13 +28,24 @@ pub enum Origin {
     Notification,
     /// Waypost, which has looked.
     Verification,
+    /// Waypost, which copies it.
+    Copy,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
+    /// Somebody wants Waypost to copy it. Where that is so already, nothing is new.
+    Asked(Copying),
     /// Somebody has begun to push.
     Begun,
+    /// Waypost's copy has come so far.
+    Progress {
+        /// Bytes that there are to send, as far as is known.
+        total: u64,
+        /// Bytes of them that are there.
+        done: u64,
+    },
     /// A push went well.
     Succeeded {
         /// The reference that it is under in the registry.
@@ -72,8 +83,16 @@ impl Record {
         let at = event.at.min(received);
         let mut next = self.clone();
         match &event.what {
-            What::Begun => next.begin(at),
+            // Nobody waits for it any more.
+            _ if event.origin == Origin::Copy && self.copying.is_none() && !matches!(event.what, What::Asked(_)) => {}
+            What::Asked(copying) => next.ask(copying, at),
+            What::Progress { total, done } => next.progress(*total, *done),
+            What::Begun => next.begin(event.origin, at),
             What::Failed { error } => next.end(event.origin, at, State::Failed, Some(error.clone())),
+            What::Succeeded { target, digest } if event.origin == Origin::Copy => {
+                next.succeed(at, target, digest, sequence);
+                next.end(event.origin, at, State::Succeeded, None);
+            }
             What::Succeeded { target, digest } => {
                 if next.succeed(at, target, digest, sequence) {
                     next.end(event.origin, at, State::Succeeded, None);
@@ -94,7 +113,46 @@ impl Record {
         (next != *self).then_some(next)
     }
 
-    fn begin(&mut self, at: Timestamp) {
+    /// Somebody wants a copy: it is a push of its own, whatever became of the one before.
+    fn ask(&mut self, copying: &Copying, at: Timestamp) {
+        if self.copying.is_some() {
+            return;
+        }
+        let last = self.last_attempt.as_ref();
+        self.last_attempt = Some(Attempt {
+            state: State::Pending,
+            attempt: last.map_or(1, |last| last.attempt.saturating_add(1)),
+            error: None,
+            bytes_total: None,
+            bytes_done: None,
+            started_at: at,
+            finished_at: None,
+        });
+        self.copying = Some(copying.clone());
+    }
+
+    fn progress(&mut self, total: u64, done: u64) {
+        if let Some(open) = self.last_attempt.as_mut().filter(|last| last.state == State::Running) {
+            (open.bytes_total, open.bytes_done) = (Some(total), Some(done));
+        }
+    }
+
+    /// The copy goes on, or begins anew after somebody else who made it went away.
+    fn begin_copy(&mut self, at: Timestamp) {
+        let Some(open) = &mut self.last_attempt else { return };
+        if open.state == State::Pending {
+            (open.state, open.started_at) = (State::Running, at.max(open.started_at));
+        }
+        (open.bytes_total, open.bytes_done) = (None, None);
+    }
+
+    fn begin(&mut self, origin: Origin, at: Timestamp) {
+        if self.copying.is_some() {
+            // Others' pushes of it meanwhile are told by what comes of them.
+            return if origin == Origin::Copy {
+                self.begin_copy(at)
+            };
+        }
         let number = match &self.last_attempt {
             Some(last) if last.moment() > at => return,
             // Told twice.
@@ -115,13 +173,18 @@ impl Record {
 
     /// An attempt has ended: the one that goes on, if somebody who reports began it; else one that nobody told of before.
     fn end(&mut self, origin: Origin, at: Timestamp, state: State, error: Option<Box<str>>) {
+        if origin != Origin::Copy && self.copying.is_some() {
+            return;
+        }
+        self.copying = None;
         let last = self.last_attempt.as_ref();
         let open = last.filter(|last| !last.state.is_final());
         // The registry does not know whose push it was: who began one says how it ended.
         let is_anothers =
             |open: &Attempt| origin == Origin::Notification && at.duration_since(open.started_at) < ABANDONED;
         // Whoever reports may have a clock that is behind: by that much, it is the end of what he said that he began.
-        let moment = last.map(|last| match open {
+        // Its own end is nothing that comes late.
+        let moment = last.filter(|_| origin != Origin::Copy).map(|last| match open {
             Some(open) if origin == Origin::Report => open.started_at.saturating_sub(CLOCKS).unwrap_or(open.started_at),
             _ => last.moment(),
         });

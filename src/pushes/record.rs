@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Image, PushId};
+use super::{Copying, Image, PushId};
 use crate::reference::Reference;
 
 /// What is known of one image in one registry.
@@ -20,6 +20,8 @@ pub struct Record {
     pub last_success: Option<Success>,
     /// When it was last found, or told, that there is nothing there: a push before that is none.
     pub withdrawn_at: Option<Timestamp>,
+    /// The copy that Waypost was asked for, until it ends: the last attempt is that copy's then.
+    pub copying: Option<Copying>,
 }
 
 /// One push, how it went or how it goes.
@@ -96,6 +98,7 @@ impl Record {
             last_attempt: None,
             last_success: None,
             withdrawn_at: None,
+            copying: None,
         }
     }
 

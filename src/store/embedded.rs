@@ -37,7 +37,7 @@ use self::{
 };
 use super::{Change, DeclaredBy, Draft, Edition, News, Registries, Store, StoreError, Stored, Token, Version};
 use crate::{
-    pushes::Index,
+    pushes::{Copies, Index},
     registry::{Condition, ConditionKind, Credential, Credentials, Keys, Location, Login, id_problem},
 };
 
@@ -58,6 +58,7 @@ struct Inner {
     entries: RwLock<Entries>,
     published: watch::Sender<Registries>,
     index: watch::Sender<Index>,
+    copies: watch::Sender<Copies>,
     clock: Clock,
     id: Box<str>,
     most_records: usize,
@@ -142,6 +143,7 @@ impl Embedded {
         let (home, Contents { entries, index }) = Home::open(medium, name)?;
         let (published, _) = watch::channel(listed(&entries));
         let (index, _) = watch::channel(index);
+        let (copies, _) = watch::channel(Copies::default());
         let id = format!("{:016x}", home.id()).into();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -151,6 +153,7 @@ impl Embedded {
                 entries: RwLock::new(entries),
                 published,
                 index,
+                copies,
                 clock,
                 most_records,
             }),

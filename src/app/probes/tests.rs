@@ -15,13 +15,13 @@ use crate::{
         Roots,
         testing::{Served, certificate},
     },
-    pushes::{Event, Index, PushId, Record},
+    pushes::{Copies, Event, Index, Order, PushId, Record},
     registry::{
         Condition, ConditionKind, Credential, Credentials, Keys, Location, Login, Password, RegistrySpec, Status,
     },
     store::{
-        Change, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token, Version,
-        embedded::Embedded,
+        Asked, Change, Copy, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token,
+        Version, embedded::Embedded,
     },
 };
 
@@ -394,6 +394,22 @@ impl Pushes for Behind {
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.0.happened(events)
+    }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.0.copies()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        self.0.ask(order)
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.ask_from_aside(order)
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        self.0.copy(id)
     }
 }
 

@@ -34,14 +34,15 @@ use super::{
     requests::{all, ask},
 };
 use crate::{
-    pushes::{Event, Index, PushId, Record},
-    store::{PushPage, PushQuery, Pushes, StoreError},
+    pushes::{Copies, Event, Index, Order, PushId, Record},
+    store::{Asked, Copy, PushPage, PushQuery, Pushes, StoreError},
 };
 
 /// What is known of the records, and who is at them.
 pub(super) struct Records {
     known: Mutex<Known>,
     published: watch::Sender<Index>,
+    copies: watch::Sender<Copies>,
     /// Whoever writes an object has the one of its name, and others of this process wait instead of being in each other's way.
     writers: [tokio::sync::Mutex<()>; WRITERS],
     room: room::Room,
@@ -52,6 +53,7 @@ impl Records {
         Self {
             known: Mutex::default(),
             published: watch::Sender::default(),
+            copies: watch::Sender::default(),
             writers: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             room: room::Room::default(),
         }
@@ -217,6 +219,27 @@ impl Pushes for Kubernetes {
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.keep_events(events).boxed()
     }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.pushes.copies.subscribe()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        not_yet(order.image.as_str())
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        not_yet(order.image.as_str())
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        not_yet(id.as_str())
+    }
+}
+
+fn not_yet<'s, T: Send + 'static>(what: &str) -> BoxFuture<'s, Result<T, StoreError>> {
+    let error = StoreError::Unsupported(format!("{what} cannot be copied yet"));
+    Box::pin(async { Err(error) })
 }
 
 fn pushes(client: Client) -> Api<DynamicObject> {

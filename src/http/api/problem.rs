@@ -326,6 +326,7 @@ impl From<StoreError> for Problem {
             StoreError::Conflict { .. } => Kind::Contended,
             StoreError::Declared(_) => Kind::DeclaredElsewhere,
             StoreError::Unsupported(_) => Kind::Invalid,
+            StoreError::Busy(_) => Kind::TooMany,
             StoreError::Full(_) => Kind::NoRoom,
             StoreError::Unavailable(_) => Kind::Unavailable,
         };

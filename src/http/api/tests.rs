@@ -13,9 +13,12 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     authorization::Tokens,
-    pushes::{Event, Index, PushId, Record},
+    pushes::{Copies, Event, Index, Order, PushId, Record},
     registry::{Condition, ConditionKind, Credential, Credentials, Keys, Password, Status},
-    store::{DeclaredBy, Draft, Embedded, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token},
+    store,
+    store::{
+        Copy, DeclaredBy, Draft, Embedded, News, PushPage, PushQuery, Pushes, Registries, StoreError, Stored, Token,
+    },
 };
 
 mod documented;
@@ -219,6 +222,22 @@ impl Pushes for Faulty {
             Some(fault) => Box::pin(future::ready(Err(fault))),
             None => self.or(self.store.happened(events)),
         }
+    }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.store.copies()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<store::Asked, StoreError>> {
+        self.or(self.store.ask(order))
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.or(self.store.ask_from_aside(order))
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        self.or(self.store.copy(id))
     }
 }
 

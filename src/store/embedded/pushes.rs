@@ -17,8 +17,8 @@ use super::{
     tables::PushTable,
 };
 use crate::{
-    pushes::{Event, Index, PushId, Record, Success},
-    store::{PushPage, PushQuery, Pushes, StoreError},
+    pushes::{Copies, Event, Index, Order, PushId, Record, Success},
+    store::{Asked, Copy, PushPage, PushQuery, Pushes, StoreError},
 };
 
 /// A record that events are told of.
@@ -172,6 +172,27 @@ impl Pushes for Embedded {
             Ok(records)
         })
     }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.inner.copies.subscribe()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        not_yet(order.image.as_str())
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        not_yet(order.image.as_str())
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        not_yet(id.as_str())
+    }
+}
+
+fn not_yet<'s, T: Send + 'static>(what: &str) -> BoxFuture<'s, Result<T, StoreError>> {
+    let error = StoreError::Unsupported(format!("{what} cannot be copied yet"));
+    Box::pin(async { Err(error) })
 }
 
 /// The records that these events are of, as they are before them.

@@ -16,13 +16,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use waypost::cluster::Access;
 use waypost::cluster::registries::{Event, Kubernetes};
-use waypost::pushes::{Event as Happened, Index, PushId, Record};
+use waypost::pushes::{Copies, Event as Happened, Index, Order, PushId, Record};
 use waypost::registry::{
     Condition, ConditionKind, Credential, Credentials, Keys, Login, Password, RegistrySpec, Status,
 };
 use waypost::store::{
-    Change, DeclaredBy, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored,
-    Token, Version,
+    Asked, Change, Copy, DeclaredBy, Draft, Issuance, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError,
+    Stored, Token, Version,
 };
 
 use super::controller::Release;
@@ -252,6 +252,22 @@ impl Pushes for Followed {
 
     fn happened(&self, events: Vec<Happened>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.happened(events)
+    }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.store.copies()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        self.store.ask(order)
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.ask_from_aside(order)
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        self.store.copy(id)
     }
 }
 

@@ -9,10 +9,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::watch;
 
 use crate::{
-    pushes::{Event, Index, PushId, Record},
+    pushes::{Copies, Event, Index, Order, PushId, Record},
     registry::{Condition, Credential, Credentials, Keys},
     store::{
-        Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version,
+        Asked, Copy, Draft, News, PushPage, PushQuery, Pushes, Registries, Store, StoreError, Stored, Token, Version,
         embedded::Embedded,
     },
 };
@@ -65,6 +65,22 @@ impl Pushes for Home {
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         self.store.happened(events)
+    }
+
+    fn copies(&self) -> watch::Receiver<Copies> {
+        self.store.copies()
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
+        self.store.ask(order)
+    }
+
+    fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.ask_from_aside(order)
+    }
+
+    fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
+        self.store.copy(id)
     }
 }
 

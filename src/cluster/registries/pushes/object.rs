@@ -98,6 +98,7 @@ impl Object {
             last_attempt: status.last_attempt,
             last_success: status.last_success,
             withdrawn_at: status.withdrawn_at,
+            copying: status.copying,
             ..new
         }))
     }
@@ -239,6 +240,7 @@ pub(super) fn new(record: &Record, owner: &OwnerReference) -> serde_json::Result
     let spec = PushSpec {
         image: record.image.as_str().to_owned(),
         registry: record.registry.to_string(),
+        copy: None,
     };
     let mut object =
         DynamicObject::new(record.id().as_str(), &resource()).data(json!({"spec": serde_json::to_value(spec)?}));

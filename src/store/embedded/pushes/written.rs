@@ -70,6 +70,7 @@ pub(super) fn written(record: Record) -> Result<Vec<u8>, StoreError> {
         last_attempt,
         last_success,
         withdrawn_at,
+        copying: _,
     } = record;
     let written = Written {
         image,
@@ -97,6 +98,7 @@ pub(super) fn read(id: &str, json: &[u8]) -> Result<Record, String> {
         last_attempt: written.last_attempt.map(Attempt::from),
         last_success: written.last_success.map(Success::from),
         withdrawn_at: written.withdrawn_at,
+        copying: None,
     })
 }
 
