@@ -1,9 +1,6 @@
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use axum::{body::Bytes, http::request::Builder};
@@ -54,7 +51,6 @@ struct Faulty {
     untold: Mutex<Option<StoreError>>,
     /// The same for what is asked for.
     unasked: Mutex<Option<StoreError>>,
-    copies: Mutex<BTreeMap<PushId, Copy>>,
     /// How many replacements others are quicker than.
     overtaken: AtomicUsize,
     panics: AtomicBool,
@@ -83,7 +79,6 @@ impl Asked {
             fault: Mutex::default(),
             untold: Mutex::default(),
             unasked: Mutex::default(),
-            copies: Mutex::default(),
             overtaken: AtomicUsize::new(0),
             panics: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
@@ -219,30 +214,14 @@ impl Pushes for Faulty {
     }
 
     fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
-        if let Some(copy) = self.copies.lock().unwrap().get(id) {
-            return Box::pin(future::ready(Ok(Some(copy.record.clone()))));
-        }
         self.or(self.store.push(id))
     }
 
     fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
-        Box::pin(async move {
-            let mut page = self.or(self.store.pushes(query)).await?;
-            let copies = self.copies.lock().unwrap();
-            page.items.extend(copies.values().map(|copy| copy.record.clone()));
-            Ok(page)
-        })
+        self.or(self.store.pushes(query))
     }
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        for event in &events {
-            let id = PushId::new(&event.registry, event.image.key());
-            if let Some(copy) = self.copies.lock().unwrap().get_mut(&id) {
-                let next = copy.record.after(event, jiff::Timestamp::now(), 1);
-                copy.record = next.unwrap_or_else(|| copy.record.clone());
-                return Box::pin(future::ready(Ok(vec![copy.record.clone()])));
-            }
-        }
         match self.untold.lock().unwrap().take() {
             Some(fault) => Box::pin(future::ready(Err(fault))),
             None => self.or(self.store.happened(events)),
@@ -254,44 +233,10 @@ impl Pushes for Faulty {
     }
 
     fn ask(&self, order: Order) -> BoxFuture<'_, Result<store::Asked, StoreError>> {
-        if let Some(fault) = self.unasked.lock().unwrap().take() {
-            return Box::pin(future::ready(Err(fault)));
+        match self.unasked.lock().unwrap().take() {
+            Some(fault) => Box::pin(future::ready(Err(fault))),
+            None => self.or(self.store.ask(order)),
         }
-        let id = PushId::new(&order.registry, order.image.key());
-        Box::pin(async move {
-            let present = self.push(&id).await?;
-            let mut copies = self.copies.lock().unwrap();
-            if let Some(copy) = copies.get(&id).filter(|copy| copy.record.copying.is_some()) {
-                return Ok(store::Asked {
-                    record: copy.record.clone(),
-                    joined: true,
-                });
-            }
-            let now = jiff::Timestamp::now();
-            let record = present.unwrap_or_else(|| Record::new(order.image.clone(), &order.registry));
-            let copying = crate::pushes::Copying {
-                asked_at: now,
-                referrers: order.referrers,
-                source: order.source,
-                login: None,
-            };
-            let event = Event {
-                image: order.image,
-                registry: order.registry,
-                at: now,
-                origin: crate::pushes::Origin::Copy,
-                what: crate::pushes::What::Asked(copying),
-            };
-            let record = record.after(&event, now, 1).unwrap();
-            copies.insert(
-                id,
-                Copy {
-                    record: record.clone(),
-                    login: order.login,
-                },
-            );
-            Ok(store::Asked { record, joined: false })
-        })
     }
 
     fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -299,14 +244,7 @@ impl Pushes for Faulty {
     }
 
     fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
-        let copy = self
-            .copies
-            .lock()
-            .unwrap()
-            .get(id)
-            .filter(|copy| copy.record.copying.is_some())
-            .cloned();
-        Box::pin(future::ready(Ok(copy)))
+        self.or(self.store.copy(id))
     }
 }
 

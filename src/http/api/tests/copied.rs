@@ -283,7 +283,7 @@ async fn everything_that_is_wrong_with_a_copy_is_said_by_the_names_of_its_fields
     }
     let listed = api.admin("GET", "/v1/pushes", Value::Null).await.is(200);
     assert_eq!(listed.text, "{\"items\":[],\"next\":null}");
-    assert!(api.store.copies.lock().unwrap().is_empty());
+    assert!(api.store.copies().borrow().is_empty());
     for (body, hint) in [
         (
             copy(json!({"digest": DIGEST})),
