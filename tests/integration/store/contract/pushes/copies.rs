@@ -58,7 +58,7 @@ pub(crate) async fn copies_outlive_their_process<S: Store>(open: impl AsyncFn() 
     let last = record.last_attempt.unwrap();
     assert_eq!((last.state, last.attempt, last.bytes_done), (State::Running, 1, None));
     store
-        .happened(vec![told(&begun, done("1")), told(&waiting, error("denied"))])
+        .happened(vec![copied(&begun, "1"), told(&waiting, error("denied"))])
         .await
         .unwrap();
     drop(store);
@@ -203,7 +203,7 @@ async fn a_copy_is_waited_for_until_it_ends(store: &impl Store) {
         platforms: vec!["linux/amd64".into()],
         children: vec![digest("2")],
     };
-    let ends = vec![told(&order, done("1")), told(&order, inspected)];
+    let ends = vec![copied(&order, "1"), told(&order, inspected)];
     let ended = store.happened(ends.clone()).await.unwrap().pop().unwrap();
     let last = ended.last_attempt.as_ref().unwrap();
     assert_eq!(
@@ -266,7 +266,7 @@ async fn whoever_asks_for_what_is_asked_for_joins(store: &impl Store) {
     // What came second is not kept.
     assert_eq!(store.copy(&id(&first)).await.unwrap().unwrap().login, first.login);
     wait_for(store, &[&first, &elsewhere]).await;
-    one(store, told(&first, done("1"))).await;
+    one(store, copied(&first, "1")).await;
     let anew = store.ask(other.clone()).await.unwrap();
     assert!(!anew.joined);
     let last = anew.record.last_attempt.as_ref().unwrap();
@@ -327,7 +327,7 @@ async fn what_others_tell_meanwhile_changes_what_is_there_alone(store: &impl Sto
     }
     indexed(store, |index| latest(index, &app(0)) == ["a"]).await;
     assert_eq!(store.copy(&id(&order)).await.unwrap().unwrap().login, order.login);
-    let record = one(store, told(&order, done("2"))).await;
+    let record = one(store, copied(&order, "2")).await;
     assert_eq!(*record.last_success.unwrap().digest, *digest("2"), "it ended later");
 }
 
@@ -338,7 +338,7 @@ async fn nothing_is_kept_of_a_copy_that_nobody_waits_for(store: &impl Store) {
         [
             What::Begun,
             What::Progress { total: 9, done: 5 },
-            done("1"),
+            copied(&order, "1").what,
             error("denied"),
         ]
     };
@@ -376,7 +376,7 @@ async fn what_is_asked_for_from_aside_is_asked_for(store: &impl Store) {
         assert_eq!((copying.login.as_deref(), copy.login), (None, None));
         assert_eq!(store.push(&id(&order)).await, Ok(Some(copy.record)));
         assert!(store.ask(order.clone()).await.unwrap().joined);
-        one(store, told(&order, done("1"))).await;
+        one(store, copied(&order, "1")).await;
         wait_for(store, &[]).await;
         assert_eq!(store.copy(&id(&order)).await, Ok(None));
     }
@@ -396,12 +396,12 @@ async fn copies_go_with_their_registry(store: &impl Store) {
     wait_for(store, &[&of_ab, &of_a_b]).await;
     assert_eq!(store.copy(&id(&of_a)).await, Ok(None));
     let none = StoreError::NotFound("a".to_owned());
-    assert_eq!(store.happened(vec![told(&of_a, done("1"))]).await, Err(none.clone()));
+    assert_eq!(store.happened(vec![copied(&of_a, "1")]).await, Err(none.clone()));
     assert_eq!(store.ask(of_a.clone()).await, Err(none));
     // Another one of that id is pushed to by nobody.
     registries(store, &["a"]).await;
     assert_eq!(store.copy(&id(&of_a)).await, Ok(None));
-    let late = one(store, told(&of_a, done("1"))).await;
+    let late = one(store, copied(&of_a, "1")).await;
     assert_eq!(late, Record::new(of_a.image.clone(), "a"));
     let anew = Order { login: None, ..of_a };
     assert!(!store.ask(anew.clone()).await.unwrap().joined);
@@ -479,11 +479,10 @@ fn told(order: &Order, what: What) -> Event {
     }
 }
 
-fn done(of: &str) -> What {
-    What::Succeeded {
-        target: "r.io/mirror/app:1".into(),
-        digest: digest(of),
-    }
+fn copied(order: &Order, of: &str) -> Event {
+    let image = order.image.as_str();
+    let event = succeeded(&order.registry, image, 0, of);
+    told(order, event.what)
 }
 
 fn error(error: &str) -> What {
