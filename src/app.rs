@@ -22,6 +22,7 @@ mod pushes;
 mod registries;
 mod registry_conditions;
 mod reload;
+mod remote;
 mod renewal;
 mod reviews;
 mod served_secret;
@@ -31,6 +32,7 @@ mod told;
 mod trust;
 mod upkeep;
 mod verify;
+mod warm;
 
 use std::time::Duration;
 
@@ -44,9 +46,11 @@ pub use self::{
     outdated::outdated,
     probes::{Down, Probes},
     pull_secrets::PullSecrets,
+    remote::{Fault, Push, Server, ServerFlags, Wanted, original, patience},
     reviews::Reviews,
     serving::{serve, webhook},
     verify::{Used, Verifier},
+    warm::images_in_use,
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 

@@ -208,6 +208,11 @@ impl Admitted {
         }
     }
 
+    /// Whether the Pods of every namespace may use it, whatever namespaces there will be.
+    pub fn admits_all(&self) -> bool {
+        self.names.is_none() && self.selector.is_none()
+    }
+
     /// Whether the Pods of this namespace may use it.
     pub fn admits(&self, namespace: &str, labels: &dyn Labels) -> bool {
         self.names
