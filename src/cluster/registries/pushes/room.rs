@@ -83,7 +83,11 @@ impl Place<'_> {
 impl Records {
     /// None where there is no room.
     fn place(&self, name: &str) -> Option<Place<'_>> {
-        let is_room = lock(&self.known).expect(name, self.room.most);
+        self.place_of(name, self.room.most)
+    }
+
+    fn place_of(&self, name: &str, most: usize) -> Option<Place<'_>> {
+        let is_room = lock(&self.known).expect(name, most);
         // Made only where there is room: one that is dropped gives back what it has.
         is_room.then(|| Place {
             records: self,
@@ -144,6 +148,30 @@ impl Kubernetes {
              or a registry that nobody uses, with which its records go",
             room.most
         )))
+    }
+
+    /// The same for whoever may delete nothing: there are some more for these, until [`Self::shrink`] has made room.
+    pub(super) fn room_aside(&self, name: &str) -> Result<Place<'_>, StoreError> {
+        let most = self.pushes.room.most;
+        self.pushes
+            .place_of(name, most + (most / BATCHES).max(1))
+            .ok_or_else(|| {
+                StoreError::Full(format!(
+                    "there are {most} push records and more, and the controller has made no room yet"
+                ))
+            })
+    }
+
+    /// Makes room where there are more than there should be, as far as nobody needs them.
+    pub(in super::super) async fn shrink(&self) -> Result<(), StoreError> {
+        let room = &self.pushes.room;
+        let _looked = room.looked.lock().await;
+        while lock(&self.pushes.known).count() > room.most {
+            if !self.make_room().await? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes some of those that nobody needs. Whether there were any: those that were just written anew stay nevertheless.
@@ -227,6 +255,10 @@ fn candidate(object: &DynamicObject, owners: &HashMap<String, String>, now: Time
     let object = Object::read(object);
     let owner = owners.get(object.registry());
     let is_of_another = object.owner.is_some() && object.owner.as_ref() != owner;
+    // Somebody waits for it. Where there is no such registry, he does so in vain.
+    if object.is_open() && owner.is_some() && !is_of_another {
+        return None;
+    }
     let record = object.record().ok().flatten().filter(|_| !is_of_another);
     let heard_at = record.as_ref().and_then(|record| record.heard_at());
     let heard_at = heard_at.unwrap_or(object.created_at);
