@@ -345,7 +345,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::pushes::Image;
 
     #[test]
     fn whoever_asks_in_vain_takes_nobodys_place() {
@@ -371,5 +374,38 @@ mod tests {
         assert_eq!(lock(&records.known).count(), 1);
         drop(second);
         assert_eq!(lock(&records.known).count(), 0);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_never_goes() {
+        let now = Timestamp::now();
+        let object = |owner: Value, status: Value| {
+            let image = Image::parse("a.io/a:1").unwrap();
+            let name = format!("prod.{}", image.key());
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "uid": "one", "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z",
+                    "ownerReferences": owner},
+                "spec": {"image": "a.io/a:1", "registry": "prod"},
+                "status": status,
+            }))
+            .unwrap()
+        };
+        let owner =
+            |uid: &str| json!([{"apiVersion": "waypost.dev/v1alpha1", "kind": "Registry", "name": "prod", "uid": uid}]);
+        let status = |copying: Value| json!({"copying": copying, "lastAttempt": {"state": "RUNNING", "attempt": 1, "startedAt": "2020-01-01T00:00:00Z"}});
+        let owners = HashMap::from([("prod".to_owned(), "prod-1".to_owned())]);
+        let open = status(json!({"askedAt": "2020-01-01T00:00:00Z"}));
+        for (goes, object) in [
+            (false, object(owner("prod-1"), open.clone())),
+            (false, object(Value::Null, Value::Null)),
+            // Nobody has said how it ended.
+            (true, object(owner("prod-1"), status(Value::Null))),
+            (true, object(owner("prod-0"), open)),
+        ] {
+            assert_eq!(candidate(&object, &owners, now).is_some(), goes, "{object:?}");
+        }
+        // There is no such registry.
+        let waiting = object(Value::Null, Value::Null);
+        assert!(candidate(&waiting, &HashMap::new(), now).is_some());
     }
 }
