@@ -242,13 +242,13 @@ impl Job {
         let mut reading = Reading::of(blob)?;
         let mut from = 0;
         let mut patience = Patience::new();
-        let _permits = Lane::enter_both(self.source.lane(), self.target.lane()).await;
         let tell = |done, sent| self.progress.reached(digest, done, sent);
         tell(0, 0);
         loop {
             let sent = match from == blob.size {
                 true => Ok(session.clone()),
                 false => {
+                    let _permits = Lane::enter_both(self.source.lane(), self.target.lane()).await;
                     let sending = self
                         .target
                         .send(&session, &self.source, blob, &mut reading, from, &tell);
