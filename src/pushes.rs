@@ -20,7 +20,7 @@ pub use self::{
     event::{Event, Origin, What},
     image::{Image, Key, PushId},
     index::{Found, Index, MOST_OF_A_DIGEST, Pushes, Source},
-    object::{PushSpec, PushStatus},
+    object::{PushCopy, PushSpec, PushStatus},
     record::{Attempt, Record, State, Success},
 };
 

@@ -212,8 +212,8 @@ pub(super) async fn tidy(store: &Kubernetes) -> Infallible {
     loop {
         match store.tidy(PATIENCE).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "{count} Secrets that no registry names were deleted"),
-            Err(error) => tracing::debug!("Secrets that no registry names are looked for later: {error}"),
+            Ok(count) => tracing::info!(count, "{count} Secrets that nobody names any more were deleted"),
+            Err(error) => tracing::debug!("Secrets that nobody names are looked for later: {error}"),
         }
         sleep(TIDY_EVERY).await;
     }
