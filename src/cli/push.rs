@@ -52,8 +52,9 @@ pub struct Args {
     #[arg(long, value_name = "HOST[/ORGANIZATION]")]
     pub to: String,
 
-    /// What the image is called there, below --to, with another tag if need be.
-    #[arg(long = "as", value_name = "NAME[:TAG]")]
+    /// What the image is called there, below --to, with another tag if need be; or a template for the names of several:
+    /// `{repository}`, which keeps the tags.
+    #[arg(long = "as", value_name = "NAME[:TAG]|TEMPLATE")]
     pub name: Option<String>,
 
     /// Take signatures, SBOMs, and whatever else refers to an image along.
@@ -78,7 +79,7 @@ pub struct Args {
 /// # Errors
 /// When nothing can be begun: an image that is none, a file that cannot be read.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.name.is_some() && args.images.len() > 1 {
+    if args.name.as_ref().is_some_and(|name| !name.contains('{')) && args.images.len() > 1 {
         bail!("--as is the name of one image, and {} are given", args.images.len());
     }
     let (mut copier, problems) = Copier::new(args.authfile.clone(), args.plain_http.clone(), args.ca_file.clone())?;

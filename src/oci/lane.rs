@@ -19,7 +19,10 @@ pub(super) struct Lanes {
 
 /// The lane to one host.
 pub(super) struct Lane {
-    room: Semaphore,
+    /// For questions, which are answered soon.
+    questions: Semaphore,
+    /// For blobs on their way, which may take hours: nobody's question waits for one.
+    streams: Semaphore,
     /// Until then it is left alone.
     closed_until: Mutex<Option<Instant>>,
 }
@@ -34,7 +37,8 @@ impl Lanes {
         // Those that nobody is on are made anew when somebody is.
         lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.is_closed(Instant::now()));
         let lane = Arc::new(Lane {
-            room: Semaphore::new(AT_ONCE),
+            questions: Semaphore::new(QUESTIONS),
+            streams: Semaphore::new(STREAMS),
             closed_until: Mutex::default(),
         });
         lanes.insert(host.to_owned(), lane.clone());
@@ -43,13 +47,17 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Room for one exchange, once the host does not want to be left alone.
+    /// Room for one question, once the host does not want to be left alone.
     pub(super) async fn enter(&self) -> SemaphorePermit<'_> {
+        self.enter_by(&self.questions).await
+    }
+
+    async fn enter_by<'l>(&self, room: &'l Semaphore) -> SemaphorePermit<'l> {
         loop {
             if let Some(until) = self.closed_until() {
                 sleep_until(until).await;
             }
-            match self.room.acquire().await {
+            match room.acquire().await {
                 Ok(permit) if !self.is_closed(Instant::now()) => return permit,
                 Ok(_) => {}
                 // It is never closed.
@@ -58,19 +66,20 @@ impl Lane {
         }
     }
 
-    /// Room for one exchange on each of two lanes. They are entered in one order, so that nobody waits for somebody who waits for him.
+    /// Room for one blob that goes from the one host to the other. Two lanes are entered in one order, so that nobody waits for somebody who waits for him.
     pub(super) async fn enter_both<'l>(
         one: &'l Arc<Self>,
         other: &'l Arc<Self>,
     ) -> (SemaphorePermit<'l>, Option<SemaphorePermit<'l>>) {
         if Arc::ptr_eq(one, other) {
-            return (one.enter().await, None);
+            return (one.enter_by(&one.streams).await, None);
         }
         let (first, second) = match Arc::as_ptr(one) < Arc::as_ptr(other) {
             true => (one, other),
             false => (other, one),
         };
-        (first.enter().await, Some(second.enter().await))
+        let first = first.enter_by(&first.streams).await;
+        (first, Some(second.enter_by(&second.streams).await))
     }
 
     /// Nobody asks it for so long: it has said so.
@@ -92,8 +101,11 @@ impl Lane {
     }
 }
 
-/// Exchanges with one host. A layer that is sent is one on the way from its source, and one on the way to its target.
-const AT_ONCE: usize = 6;
+/// Questions that one host is asked at once.
+const QUESTIONS: usize = 6;
+
+/// Blobs that come from one host, or go to it, at once.
+const STREAMS: usize = 4;
 
 /// However long a host wants to be left alone.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -107,7 +119,7 @@ mod tests {
         let lanes = Lanes::default();
         let lane = lanes.to("r.io");
         let mut permits = Vec::new();
-        for _ in 0..AT_ONCE {
+        for _ in 0..QUESTIONS {
             permits.push(lane.enter().await);
         }
         let waits = tokio::time::timeout(Duration::from_secs(60), lane.enter()).await;
@@ -120,5 +132,18 @@ mod tests {
         drop(lane.enter().await);
         assert_eq!(before.elapsed(), Duration::from_secs(10));
         drop(lanes.to("s.io").enter().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_blobs_can_ask_both_hosts_meanwhile() {
+        let lanes = Lanes::default();
+        let (source, target) = (lanes.to("r.io"), lanes.to("s.io"));
+        let mut sending = Vec::new();
+        for _ in 0..STREAMS {
+            sending.push(Lane::enter_both(&source, &target).await);
+        }
+        drop((source.enter().await, target.enter().await));
+        let waits = tokio::time::timeout(Duration::from_secs(60), Lane::enter_both(&target, &source)).await;
+        assert!(waits.is_err());
     }
 }
