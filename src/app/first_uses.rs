@@ -82,6 +82,7 @@ impl FirstUses {
                 image: Image::meant_by(&used.image),
                 registry: used.replicate.registry.clone(),
                 referrers: used.replicate.referrers,
+                refresh: true,
                 source: used.source.map(Into::into),
                 login: None,
             },

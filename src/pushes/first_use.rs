@@ -89,6 +89,7 @@ mod tests {
         What::Asked(Copying {
             asked_at: at(second),
             referrers: false,
+            refresh: false,
             source: None,
             login: None,
         })

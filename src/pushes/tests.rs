@@ -96,6 +96,7 @@ fn asked(second: i64) -> What {
     What::Asked(Copying {
         asked_at: at(second),
         referrers: false,
+        refresh: false,
         source: None,
         login: None,
     })
@@ -104,7 +105,11 @@ fn asked(second: i64) -> What {
 /// What is told of a copy, by whoever makes it.
 fn copied() -> impl Strategy<Value = What> {
     prop_oneof![
-        3 => (0..20_i64).prop_map(asked),
+        2 => (0..20_i64).prop_map(asked),
+        1 => (0..20_i64).prop_map(|second| match asked(second) {
+            What::Asked(asked) => What::Asked(Copying { refresh: true, ..asked }),
+            other => other,
+        }),
         2 => Just(What::Begun),
         2 => (0..3_u64, 0..3_u64).prop_map(|(total, done)| What::Progress { total, done }),
         1 => digests().prop_map(succeeded),
@@ -385,6 +390,28 @@ fn a_copy_is_asked_for_whatever_became_of_the_push_before() {
         let record = told(&events);
         assert_eq!(record.copying.unwrap().asked_at, at(5));
         assert_eq!(record.last_success, told(&before).last_success);
+    }
+}
+
+#[test]
+fn a_copy_that_is_only_kept_up_to_date_is_a_new_push_where_its_source_has_moved_and_else_none() {
+    for (refresh, digest, pushed_at) in [(true, "sha256:1", 1), (true, "sha256:2", 11), (false, "sha256:1", 11)] {
+        let What::Asked(asked) = asked(10) else { unreachable!() };
+        let record = told(&[
+            report(1, succeeded("sha256:1")),
+            copy(10, What::Asked(Copying { refresh, ..asked })),
+            copy(10, What::Begun),
+            copy(11, succeeded(digest)),
+        ]);
+        let success = record.last_success.unwrap();
+        assert_eq!(
+            (&*success.digest, success.finished_at),
+            (digest, at(pushed_at)),
+            "{refresh}"
+        );
+        let attempt = record.last_attempt.unwrap();
+        assert_eq!((attempt.state, attempt.finished_at), (State::Succeeded, Some(at(11))));
+        assert!(record.copying.is_none());
     }
 }
 

@@ -163,6 +163,7 @@ impl Api {
                 image: identity,
                 registry: (*registry.id).into(),
                 referrers: terms.referrers,
+                refresh: false,
                 source,
                 login: terms.login,
             })

@@ -79,6 +79,7 @@ impl Kubernetes {
         let copying = Copying {
             asked_at: Timestamp::now(),
             referrers: order.referrers,
+            refresh: order.refresh,
             source: order.source.clone(),
             login: login.as_ref().map(|(_, name)| name.clone()),
         };
@@ -108,6 +109,7 @@ impl Kubernetes {
         let copy = PushCopy {
             requested_at: Some(Timestamp::now().to_string()),
             referrers: order.referrers,
+            refresh: order.refresh,
             source: order.source.as_deref().map(str::to_owned),
             credential: None,
         };
@@ -134,6 +136,7 @@ impl Kubernetes {
         let copy = json!({
             "requestedAt": copy.requested_at,
             "referrers": copy.referrers.then_some(true),
+            "refresh": copy.refresh.then_some(true),
             "source": copy.source,
             // That of somebody who asked before is gone.
             "credential": null,
@@ -243,6 +246,7 @@ impl Kubernetes {
         let copying = Copying {
             asked_at: object.asked_at,
             referrers: copy.referrers,
+            refresh: copy.refresh,
             source: source.or_else(|| source_of(&lock(&self.known), &before.image)),
             login: copy
                 .credential

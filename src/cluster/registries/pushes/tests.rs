@@ -532,6 +532,7 @@ fn what_is_kept_of_a_copy_is_written_and_read_and_taken_away() {
     record.copying = Some(Copying {
         asked_at: now,
         referrers: true,
+        refresh: false,
         source: Some("hub".into()),
         login: Some("prod-copy-1".into()),
     });

@@ -67,6 +67,7 @@ fn order(image: &str, password: Option<&str>) -> Order {
         image: Image::parse(image).unwrap(),
         registry: "prod".into(),
         referrers: false,
+        refresh: false,
         source: None,
         login: password.map(robot),
     }
@@ -465,6 +466,7 @@ fn a_replica_of_the_webhook_asks_from_aside_with_its_rights() {
         let replica = Home::of(case, &of_webhook.path().join("kubeconfig"), false);
         let wanted = Order {
             referrers: true,
+            refresh: false,
             source: Some("hub".into()),
             ..order("org/app:1", None)
         };
