@@ -26,6 +26,7 @@ fn object(image: &str, version: u64, digest: Option<&str>) -> Value {
     json!({
         "metadata": {
             "name": id(image).as_str(), "uid": format!("uid-{image}"), "resourceVersion": version.to_string(),
+            "annotations": {"waypost.dev/reported": "true"},
             "ownerReferences": [{"apiVersion": "waypost.dev/v1alpha1", "kind": "Registry", "name": "prod", "uid": "one"}],
         },
         "spec": {"image": image, "registry": "prod"},
@@ -298,6 +299,7 @@ fn made(image: &str, version: u64) -> Value {
     let mut object = object(image, version, None);
     object["metadata"]["creationTimestamp"] = json!("2026-11-21T09:00:00Z");
     object["metadata"]["generation"] = json!(1);
+    object["metadata"]["annotations"] = Value::Null;
     object["metadata"]["ownerReferences"] = Value::Null;
     object["status"] = Value::Null;
     object
