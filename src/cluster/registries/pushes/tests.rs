@@ -341,8 +341,8 @@ fn an_object_that_somebody_makes_is_copied_once_and_again_when_he_says_so() {
             true,
             with(&owned, &[status(json!({"withdrawnAt": "2026-11-21T10:00:00Z"}))]),
         ),
-        (false, false, with(&made, &[reported.clone()])),
-        (false, false, with(&owned, &[reported.clone()])),
+        (false, false, with(&made, std::slice::from_ref(&reported))),
+        (false, false, with(&owned, std::slice::from_ref(&reported))),
         (true, true, with(&made, &[reported.clone(), requested(json!("one"))])),
         (
             true,
@@ -470,7 +470,7 @@ fn copies_are_in_the_order_in_which_they_were_asked_for_and_told_of_once() {
 fn whoever_makes_an_object_that_cannot_be_understood_is_answered_once() {
     let strange = with(&made("a.io/a:1", 1), &[("/spec/image", json!("a.io/b:1"))]);
     let mut all = Followed::default();
-    all.list(&[strange.clone()]);
+    all.list(std::slice::from_ref(&strange));
     assert_eq!(all.known.wanted(), 1);
     let object = read(strange.clone());
     let why = object.image.clone().unwrap_err();

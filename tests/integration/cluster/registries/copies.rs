@@ -195,14 +195,6 @@ fn copies_outlive_their_process() {
 }
 
 #[test]
-fn so_many_copies_wait_and_no_more() {
-    on_a_cluster_with_registries("copies-limit", |case| {
-        let home = Home::open(case);
-        home.runtime.block_on(contract::copies_have_a_limit(&home.store));
-    });
-}
-
-#[test]
 fn two_who_ask_at_once_have_one_copy_and_one_credential() {
     on_a_cluster_with_registries("copies-race", |case| {
         let (one, other) = (Home::open(case), Home::open(case));
