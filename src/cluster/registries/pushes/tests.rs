@@ -26,6 +26,7 @@ fn object(image: &str, version: u64, digest: Option<&str>) -> Value {
     json!({
         "metadata": {
             "name": id(image).as_str(), "uid": format!("uid-{image}"), "resourceVersion": version.to_string(),
+            "annotations": {"waypost.dev/reported": "true"},
             "ownerReferences": [{"apiVersion": "waypost.dev/v1alpha1", "kind": "Registry", "name": "prod", "uid": "one"}],
         },
         "spec": {"image": image, "registry": "prod"},
@@ -298,6 +299,7 @@ fn made(image: &str, version: u64) -> Value {
     let mut object = object(image, version, None);
     object["metadata"]["creationTimestamp"] = json!("2026-11-21T09:00:00Z");
     object["metadata"]["generation"] = json!(1);
+    object["metadata"]["annotations"] = Value::Null;
     object["metadata"]["ownerReferences"] = Value::Null;
     object["status"] = Value::Null;
     object
@@ -339,8 +341,8 @@ fn an_object_that_somebody_makes_is_copied_once_and_again_when_he_says_so() {
             true,
             with(&owned, &[status(json!({"withdrawnAt": "2026-11-21T10:00:00Z"}))]),
         ),
-        (false, false, with(&made, &[reported.clone()])),
-        (false, false, with(&owned, &[reported.clone()])),
+        (false, false, with(&made, std::slice::from_ref(&reported))),
+        (false, false, with(&owned, std::slice::from_ref(&reported))),
         (true, true, with(&made, &[reported.clone(), requested(json!("one"))])),
         (
             true,
@@ -468,7 +470,7 @@ fn copies_are_in_the_order_in_which_they_were_asked_for_and_told_of_once() {
 fn whoever_makes_an_object_that_cannot_be_understood_is_answered_once() {
     let strange = with(&made("a.io/a:1", 1), &[("/spec/image", json!("a.io/b:1"))]);
     let mut all = Followed::default();
-    all.list(&[strange.clone()]);
+    all.list(std::slice::from_ref(&strange));
     assert_eq!(all.known.wanted(), 1);
     let object = read(strange.clone());
     let why = object.image.clone().unwrap_err();

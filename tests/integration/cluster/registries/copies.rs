@@ -10,7 +10,8 @@ use waypost::store::{Asked, Copy, PushQuery, Pushes as _, StoreError};
 
 use super::super::controller::Release;
 use super::pushes::{event, id, no_login, path, push, succeeded};
-use super::{Home, PUSHES, draft, login, name, on_a_cluster_with_registries};
+use super::{Followed, Home, PUSHES, draft, login, name, on_a_cluster_with_registries};
+use crate::store::contract;
 use crate::support::cluster::case::Case;
 use crate::support::cluster::kubernetes::Kubernetes;
 use crate::support::eventually;
@@ -182,6 +183,15 @@ fn what_somebody_asks_for_is_kept_with_its_credential_until_it_ends() {
         home.delete("prod").unwrap();
         assert_eq!(home.copies(), []);
         eventually("nobody makes it any more", || leader.copies().is_empty().then_some(()));
+    });
+}
+
+#[test]
+fn copies_outlive_their_process() {
+    on_a_cluster_with_registries("copies-processes", |case| {
+        super::runtime().block_on(contract::copies_outlive_their_process(async || {
+            Followed::new(super::open(case, true).await)
+        }));
     });
 }
 
