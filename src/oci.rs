@@ -4,7 +4,8 @@
 //! its own that are kept open. Every exchange has a deadline and every answer that is read a limit.
 //!
 //! A credential goes nowhere but to the registry itself and to where it is known to issue tokens (`realm`); it follows no redirect to
-//! another place. Addresses at which a cloud tells its machines their secrets are never dialled (`guard`).
+//! another place. Addresses at which a cloud tells its machines their secrets are never dialled, and private ones for registered registries
+//! alone (`guard`).
 
 mod auth;
 pub mod challenge;
@@ -32,6 +33,7 @@ use self::{
     auth::Known,
     copy::Held,
     exchange::Http,
+    guard::Reach,
     lane::{Lane, Lanes},
     realm::Realms,
     token::Tokens,
@@ -89,12 +91,26 @@ impl Client {
         }
     }
 
-    /// A registry.
+    /// A registry that somebody registered, or that whoever sits at this machine names: it may be in a private network.
     ///
     /// # Errors
     ///
     /// When its CA bundle cannot be used.
     pub fn registry(&self, registry: &Registry) -> Result<Remote, BundleError> {
+        self.remote(registry, Reach::Registered)
+    }
+
+    /// A registry that nobody registered, that an image's name says alone: neither it, nor where its tokens are issued, nor what it
+    /// redirects to is dialled at a private address.
+    ///
+    /// # Errors
+    ///
+    /// When its CA bundle cannot be used.
+    pub fn unregistered(&self, registry: &Registry) -> Result<Remote, BundleError> {
+        self.remote(registry, Reach::Public)
+    }
+
+    fn remote(&self, registry: &Registry, reach: Reach) -> Result<Remote, BundleError> {
         let endpoint = registry.endpoint.clone();
         let scheme = match endpoint.scheme {
             Scheme::Http => "http",
@@ -112,7 +128,7 @@ impl Client {
             organization: registry.address.organization.clone(),
             docker_hub: registry.address.is_docker_hub(),
             realms: Realms::of(registry),
-            http: Http::new(self.roots.config(endpoint.ca_bundle.as_deref())?),
+            http: Http::new(self.roots.config(endpoint.ca_bundle.as_deref())?, reach),
             host: endpoint.host.as_str().into(),
             lane: self.lanes.to(endpoint.host.as_str()),
             held: self.held.clone(),

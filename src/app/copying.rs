@@ -11,7 +11,7 @@ use crate::{
         copy::{Copied, Copy, CopyError, Place, Progress},
     },
     reference::Reference,
-    registry::{Login, Registry, RegistrySpec},
+    registry::{Login, NamesSpec, Registry, RegistrySpec},
 };
 
 /// Whoever copies: one for all images of a command.
@@ -64,7 +64,8 @@ impl Copier {
         Ok((copier, problems))
     }
 
-    /// What copying the image below `to` means, which is `HOST[/ORGANIZATION]`, or to exactly `name` below that.
+    /// What copying the image below `to` means, which is `HOST[/ORGANIZATION]`, or to exactly `name` below that, which may be a template
+    /// for names.
     ///
     /// # Errors
     ///
@@ -77,7 +78,13 @@ impl Copier {
         referrers: bool,
     ) -> anyhow::Result<Planned> {
         let source = Reference::parse(image).map_err(|error| anyhow!("`{image}` is no image: {error}"))?;
-        let target = self.registry(to)?;
+        let template = name.filter(|name| name.contains('{'));
+        let name = name.filter(|_| template.is_none());
+        let names = template.map(|template| NamesSpec {
+            to: template.to_owned(),
+            from: (!template.contains("{registry}")).then(|| source.registry().to_owned()),
+        });
+        let target = self.registry(to, names)?;
         let named = match name {
             Some(name) => format!("{}/{name}", target.address),
             None => target
@@ -97,7 +104,7 @@ impl Copier {
             (None, None, None) => Some(LATEST),
         };
         let target_place = self.place(to, &target, &parsed).await?;
-        let source_registry = self.registry(source.registry())?;
+        let source_registry = self.registry(source.registry(), None)?;
         let source_place = self.place(source.registry(), &source_registry, &source).await?;
         let reference = source.digest().or(source.tag()).unwrap_or(LATEST);
         let repository = format!("{}/{}", parsed.registry(), target_place.repository);
@@ -116,9 +123,10 @@ impl Copier {
         })
     }
 
-    fn registry(&self, url: &str) -> anyhow::Result<Registry> {
+    fn registry(&self, url: &str, names: Option<NamesSpec>) -> anyhow::Result<Registry> {
         let spec = RegistrySpec {
             url: Some(url.to_owned()),
+            names,
             ..RegistrySpec::default()
         };
         Registry::parse("registry", &spec).map_err(|problems| {
@@ -188,9 +196,9 @@ impl Planned {
     ///
     /// # Errors
     ///
-    /// As [`Copy::run`].
+    /// As [`Copy::run_briefly`].
     pub async fn run(self, progress: Arc<Progress>) -> Result<Copied, CopyError> {
-        self.copy.run(progress).await
+        self.copy.run_briefly(progress).await
     }
 }
 

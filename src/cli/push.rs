@@ -69,8 +69,9 @@ pub struct Args {
     #[arg(long, value_name = "HOST[/ORGANIZATION]|ID")]
     pub to: String,
 
-    /// What the image is called there, below --to, with another tag if need be.
-    #[arg(long = "as", value_name = "NAME[:TAG]", conflicts_with = "server")]
+    /// What the image is called there, below --to, with another tag if need be; or a template for the names of several:
+    /// `{repository}`, which keeps the tags.
+    #[arg(long = "as", value_name = "NAME[:TAG]|TEMPLATE", conflicts_with = "server")]
     pub name: Option<String>,
 
     /// Take signatures, SBOMs, and whatever else refers to an image along.
@@ -122,7 +123,7 @@ pub fn run(args: &Args, config: impl FnOnce() -> Result<Config, Invalid>) -> any
     if args.login.username.is_some() {
         bail!("--username is for --server; without it the logins are those of this machine, or of --authfile");
     }
-    if args.name.is_some() && args.images.len() > 1 {
+    if args.name.as_ref().is_some_and(|name| !name.contains('{')) && args.images.len() > 1 {
         bail!("--as is the name of one image, and {} are given", args.images.len());
     }
     output::remark("without --server nothing is recorded, and Pods are not led there");

@@ -128,10 +128,11 @@ impl Remote {
         // What is said to somebody else is said as nobody.
         let is_here = origin(uri) == origin(&self.base);
         let mut known = self.known().filter(|_| is_here);
+        let mut fresh = false;
         for attempt in 0.. {
-            let authorization = match &known {
-                Some(known) => self.authorization(known, scope, login, attempt > 0).await?,
-                None => None,
+            let (authorization, kept) = match &known {
+                Some(known) => self.authorized(known, scope, login, fresh).await?,
+                None => (None, false),
             };
             let mut question = Question::new(method.clone(), uri.clone(), authorization.as_ref());
             question.headers = headers.clone();
@@ -141,15 +142,21 @@ impl Remote {
             if answer.status() != StatusCode::UNAUTHORIZED || attempt == 2 || !answer.first_hand || !is_here {
                 return Ok(answer);
             }
-            // The first time nothing was known, or what was is not so any more: the token may have been withdrawn. The second time the
+            // At first nothing was known, or what was is not so any more: a token that was kept may have been withdrawn. With a new one the
             // credential is not taken.
-            let wanted = Known::of(&answer)?;
-            if attempt > 0 && known.as_ref() == Some(&wanted) {
+            let wanted = match Known::of(&answer) {
+                Ok(wanted) => wanted,
+                // Harbor says so that there is no such project: what was shown was looked at.
+                Err(_) if authorization.is_some() => return Ok(answer),
+                Err(fault) => return Err(fault.into()),
+            };
+            if attempt > 0 && !kept && known.as_ref() == Some(&wanted) {
                 return Ok(answer);
             }
             answer.finish().await;
             self.remember(wanted.clone());
             known = Some(wanted);
+            fresh = authorization.is_some();
         }
         Err(Denied::Rejected)
     }
@@ -176,9 +183,20 @@ impl Remote {
         login: Option<&Login>,
         fresh: bool,
     ) -> Result<Option<HeaderValue>, Denied> {
+        Ok(self.authorized(known, scope, login, fresh).await?.0)
+    }
+
+    /// The same, and whether it was kept from before.
+    async fn authorized(
+        &self,
+        known: &Known,
+        scope: Option<&str>,
+        login: Option<&Login>,
+        fresh: bool,
+    ) -> Result<(Option<HeaderValue>, bool), Denied> {
         let (realm, service) = match (known, login) {
-            (Known::Basic, None) => return Ok(None),
-            (Known::Basic, Some(login)) => return Ok(Some(basic(login))),
+            (Known::Basic, None) => return Ok((None, false)),
+            (Known::Basic, Some(login)) => return Ok((Some(basic(login)), false)),
             (Known::Bearer { realm, service }, _) => (realm, service.as_deref()),
         };
         let uri = question(realm, service, scope);
@@ -191,13 +209,13 @@ impl Remote {
         if fresh {
             self.tokens.forget(&key);
         } else if let Some(token) = self.tokens.find(&key, Instant::now()) {
-            return Ok(Some(token));
+            return Ok((Some(token), true));
         }
         let issued = self.issue(realm, &uri, login).await?;
         let authorization = issued.authorization().ok_or_else(|| no_token(realm))?;
         self.tokens
             .keep(key, authorization.clone(), issued.lasts, Instant::now());
-        Ok(Some(authorization))
+        Ok((Some(authorization), false))
     }
 
     /// Has a token issued, for a credential or for anybody.

@@ -4,6 +4,7 @@
 //! streams from the one connection to the other, so that memory does not grow with the image, and is hashed on its way. A connection that
 //! breaks goes on where it broke: at the source by a range, at the target by what it says it has.
 
+mod advice;
 mod held;
 mod place;
 mod progress;
@@ -20,11 +21,15 @@ use tokio::task::JoinSet;
 
 use self::{
     source::Reading,
-    target::{Begun, Unsent},
+    target::{Begun, Unsent, Way},
     tree::{Descriptor, Found, Read, distinct, names, written_in},
     trouble::Patience,
 };
-use super::{Manifest, digest::Hasher, lane::Lane};
+use super::{
+    Manifest,
+    digest::{Hasher, is_of},
+    lane::Lane,
+};
 
 pub use self::{
     held::Held,
@@ -62,6 +67,13 @@ pub struct Copied {
     pub referrers: usize,
 }
 
+/// What an image is of.
+#[derive(Clone, Debug, Default)]
+struct Contents {
+    platforms: Vec<Box<str>>,
+    children: Vec<Box<str>>,
+}
+
 /// What the tasks of one copy share.
 struct Job {
     source: Place,
@@ -76,6 +88,26 @@ impl Copy {
     ///
     /// When it cannot be read or written, after what passes was waited for.
     pub async fn run(self, progress: Arc<Progress>) -> Result<Copied, CopyError> {
+        self.advised(progress, true).await
+    }
+
+    /// As [`Copy::run`], for somebody who does not want to know platforms and children of an image that was there: nothing is read for them.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn run_briefly(self, progress: Arc<Progress>) -> Result<Copied, CopyError> {
+        self.advised(progress, false).await
+    }
+
+    async fn advised(self, progress: Arc<Progress>, described: bool) -> Result<Copied, CopyError> {
+        let host = self.target.remote.host.clone();
+        let repository = self.target.repository.clone();
+        let copied = self.copied(progress, described).await;
+        copied.map_err(|error| advice::advised(error, &host, &repository))
+    }
+
+    async fn copied(self, progress: Arc<Progress>, described: bool) -> Result<Copied, CopyError> {
         let Self {
             source,
             target,
@@ -99,27 +131,31 @@ impl Copy {
             .digest(Side::Target, tag.as_deref().unwrap_or(&digest))
             .await?;
         let was_there = here.as_ref() == Some(&digest);
-        let root = if was_there {
-            job.target.read(Side::Target, &digest).await?
-        } else {
-            // By its digest, and not by a tag that may stand for another by now.
-            let by = if Hasher::of(&digest).is_some() {
-                &digest
-            } else {
-                &*reference
-            };
-            job.source.read(Side::Source, by).await?
+        let root = match was_there {
+            true => None,
+            false => {
+                // By its digest, and not by a tag that may stand for another by now.
+                let by = if Hasher::of(&digest).is_some() {
+                    &digest
+                } else {
+                    &*reference
+                };
+                let root = job.source.read(Side::Source, by).await?;
+                job.clone().image(&root, tag.as_deref()).await?;
+                Some(root)
+            }
         };
-        if !was_there {
-            job.clone().image(&root, tag.as_deref()).await?;
-        }
+        let digest = root.as_ref().map_or_else(|| digest.into(), |root| root.digest.clone());
         let referrers = match referrers {
-            true => job.clone().referrers(&root.digest).await?,
+            true => job.clone().referrers(&digest).await?,
             false => 0,
         };
-        let (platforms, children) = job.platforms(&root).await;
+        let Contents { platforms, children } = match described || !was_there {
+            true => job.contents(&digest, root).await?,
+            false => Contents::default(),
+        };
         Ok(Copied {
-            digest: root.digest,
+            digest,
             platforms,
             children,
             was_there,
@@ -132,9 +168,13 @@ impl Job {
     /// Brings a manifest and all that it names, and writes it last.
     async fn image(self: Arc<Self>, root: &Read, tag: Option<&str>) -> Result<bool, CopyError> {
         let (found, order) = self.found(root).await?;
-        let blobs = distinct(found.values().map(|(_, names)| names));
-        for blob in &blobs {
+        let mut blobs = Vec::new();
+        for blob in distinct(found.values().map(|(_, names)| names)) {
+            if blob.may_be_elsewhere() && !self.source_has(&blob).await? {
+                continue;
+            }
             self.progress.found(&blob.digest, blob.size);
+            blobs.push(blob);
         }
         let mut waiting = blobs.into_iter();
         let mut sending = JoinSet::new();
@@ -202,9 +242,16 @@ impl Job {
         }
     }
 
+    async fn source_has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
+        match self.source.has_blob(Side::Source, &blob.digest).await {
+            Err(error) if !error.may_pass() => Ok(false),
+            has => has,
+        }
+    }
+
     async fn blob(&self, blob: &Descriptor) -> Result<(), CopyError> {
         let digest = &*blob.digest;
-        if self.target.has_blob(digest).await? {
+        if self.target.has_blob(Side::Target, digest).await? {
             self.progress.is_there(digest, BlobState::Present);
             self.target.hold(digest);
             return Ok(());
@@ -240,26 +287,32 @@ impl Job {
     async fn send(&self, blob: &Descriptor, mut session: hyper::Uri) -> Result<(), CopyError> {
         let digest = &*blob.digest;
         let mut reading = Reading::of(blob)?;
+        if blob.size == 0 && !is_of(digest, b"") {
+            return Err(CopyError::OtherContent(digest.to_owned()));
+        }
+        let resumes = advice::Kind::of(&self.target.remote.host).resumes();
+        let mut way = Way::Streamed;
         let mut from = 0;
         let mut patience = Patience::new();
         let tell = |done, sent| self.progress.reached(digest, done, sent);
         tell(0, 0);
         loop {
             let sent = match from == blob.size {
-                true => Ok(session.clone()),
+                true => Ok(Some(session.clone())),
                 false => {
                     let _permits = Lane::enter_both(self.source.lane(), self.target.lane()).await;
                     let sending = self
                         .target
-                        .send(&session, &self.source, blob, &mut reading, from, &tell);
+                        .send((&session, way), &self.source, blob, &mut reading, from, &tell);
                     sending.await
                 }
             };
             let error = match sent {
-                Ok(finished) => match self.target.finish(&finished, digest).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(finished)) => match self.target.finish(&finished, digest).await {
                     Ok(()) => return Ok(()),
                     // It may have been finished, and nobody heard of it.
-                    Err(_) if self.target.has_blob(digest).await? => return Ok(()),
+                    Err(_) if self.target.has_blob(Side::Target, digest).await? => return Ok(()),
                     Err(error) => error,
                 },
                 // Whoever read it has waited for what passes already.
@@ -269,17 +322,23 @@ impl Job {
                 }) => return Err(error),
                 Err(Unsent { error, .. }) => error,
             };
-            let may_go_on = error.may_pass();
+            if way == Way::Streamed && knows_no_stream(&error) {
+                way = Way::AtOnce;
+            }
+            let may_go_on = error.may_pass() && resumes && way == Way::Streamed;
             // What it says of a blob that nobody finished may be that it knows nothing of it.
-            let error = match (&error, may_go_on) {
+            let error = match (&error, error.may_pass()) {
                 (CopyError::Answer { .. }, false) => CopyError::Fault(super::Fault::Closed {
                     host: self.target.remote.host.to_string(),
                 }),
                 _ => error,
             };
             patience.after(error, self.target.lane()).await?;
-            let received = self.target.received(&session, digest).await?;
-            match received.filter(|(received, _)| may_go_on && *received <= blob.size) {
+            let received = match may_go_on {
+                true => self.target.received(&session, digest).await?,
+                false => None,
+            };
+            match received.filter(|(received, _)| *received <= blob.size) {
                 Some((received, next)) => {
                     if received > from {
                         patience.renew();
@@ -297,23 +356,44 @@ impl Job {
     }
 
     /// What a manifest is for, and the manifests of an index. What cannot be found out is not said.
-    async fn platforms(&self, root: &Read) -> (Vec<Box<str>>, Vec<Box<str>>) {
-        match Manifest::read(&root.json) {
-            Manifest::Index(parts) => {
-                let platforms = parts.iter().filter_map(|part| part.platform.clone()).collect();
-                (platforms, parts.into_iter().map(|part| part.digest).collect())
-            }
+    async fn contents(&self, digest: &str, root: Option<Read>) -> Result<Contents, CopyError> {
+        if let Some(known) = self.target.contents(digest) {
+            return Ok(known);
+        }
+        let root = match root {
+            Some(root) => root,
+            None => self.target.read(Side::Target, digest).await?,
+        };
+        let contents = match Manifest::read(&root.json) {
+            Manifest::Index(parts) => Contents {
+                platforms: parts.iter().filter_map(|part| part.platform.clone()).collect(),
+                children: parts.into_iter().map(|part| part.digest).collect(),
+            },
             Manifest::Image { config: Some(config) } => {
                 let place = &self.target;
                 let platform = place.remote.platform(&place.repository, &config, place.login.as_ref());
                 match platform.await {
-                    Ok(super::Asked::Found(platform)) => (platform.into_iter().collect(), Vec::new()),
-                    _ => (Vec::new(), Vec::new()),
+                    Ok(super::Asked::Found(platform)) => Contents {
+                        platforms: platform.into_iter().collect(),
+                        children: Vec::new(),
+                    },
+                    _ => return Ok(Contents::default()),
                 }
             }
-            Manifest::Image { config: None } | Manifest::Other => (Vec::new(), Vec::new()),
-        }
+            Manifest::Image { config: None } | Manifest::Other => Contents::default(),
+        };
+        self.target.know(digest, &contents);
+        Ok(contents)
     }
+}
+
+/// Whether a target knows no uploads but those of one piece.
+fn knows_no_stream(error: &CopyError) -> bool {
+    use hyper::StatusCode;
+    let CopyError::Answer { status, .. } = error else {
+        return false;
+    };
+    matches!(*status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 /// Blobs of one copy, and questions about its manifests.

@@ -19,11 +19,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     USER_AGENT,
     fault::Fault,
-    guard::{Guarded, is_forbidden},
+    guard::{Guarded, Reach},
 };
 
 /// The connections to one registry, and to wherever it sends us.
 pub(super) struct Http {
+    reach: Reach,
     client: legacy::Client<HttpsConnector<HttpConnector<Guarded>>, Body>,
 }
 
@@ -70,8 +71,8 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(tls: ClientConfig) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Guarded::new());
+    pub(super) fn new(tls: ClientConfig, reach: Reach) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(Guarded::new(reach));
         // Whether a scheme will do is decided by whoever asks.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -86,7 +87,7 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(MOST_IDLE)
             .build(connector);
-        Self { client }
+        Self { reach, client }
     }
 
     /// Asks, and follows redirects where the question has no body and changes nothing.
@@ -147,8 +148,10 @@ impl Http {
         // Addresses are not looked up, so that nobody else sees them.
         let literal = request.uri().host().unwrap_or_default();
         let literal = literal.trim_start_matches('[').trim_end_matches(']').parse();
-        if literal.is_ok_and(is_forbidden) {
-            return Err(Fault::Forbidden { host });
+        if let Ok(address) = literal {
+            self.reach
+                .check(address)
+                .map_err(|refused| Fault::refused(refused, &host))?;
         }
         match timeout_at(until, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),

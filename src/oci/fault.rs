@@ -7,7 +7,7 @@ use std::{error::Error, io};
 use hyper::StatusCode;
 use rustls::{AlertDescription, CertificateError};
 
-use super::guard::{Forbidden, Unresolved};
+use super::guard::{Refused, Unresolved};
 
 /// Why there is no answer, or none that a registry gives.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum Fault {
     /// The address is one that is never dialled.
     #[error("{host} is at a link-local or metadata address, and those are never dialled")]
     Forbidden {
+        /// The host.
+        host: String,
+    },
+    /// The address is private, and nobody registered the registry.
+    #[error(
+        "{host} is at a private address, and those are dialled for registered registries alone: register it, and its images can be copied"
+    )]
+    Private {
         /// The host.
         host: String,
     },
@@ -197,6 +205,7 @@ impl Fault {
         match self {
             Self::Name { .. } => "NameUnknown",
             Self::Forbidden { .. } => "AddressForbidden",
+            Self::Private { .. } => "AddressPrivate",
             Self::Refused { .. } => "ConnectionRefused",
             Self::NoRoute { .. } => "NoRoute",
             Self::TimedOut { .. } => "TimedOut",
@@ -218,14 +227,23 @@ impl Fault {
         }
     }
 
+    /// What it means that an address is not dialled.
+    pub(super) fn refused(refused: Refused, host: &str) -> Self {
+        let host = host.to_owned();
+        match refused {
+            Refused::Forbidden(_) => Self::Forbidden { host },
+            Refused::Private(_) => Self::Private { host },
+        }
+    }
+
     /// What an error of the client's means. `host` with its port.
     pub(super) fn of(error: &(dyn Error + 'static), host: &str) -> Self {
         let host = host.to_owned();
         let mut next = Some(error);
         let mut closed = false;
         while let Some(error) = next {
-            if error.is::<Forbidden>() {
-                return Self::Forbidden { host };
+            if let Some(refused) = error.downcast_ref::<Refused>() {
+                return Self::refused(*refused, &host);
             }
             if error.is::<Unresolved>() {
                 return Self::Name { host };

@@ -1,8 +1,9 @@
 //! Which addresses are never dialled, whoever names them: those at which a cloud tells its machines their secrets, and those that are
 //! nobody's.
 //!
-//! Private ones are: a registry is registered by an admin, and many are in a private network. A name is looked at after it was resolved, so
-//! that no name hides an address.
+//! Private ones are dialled for a registry that is registered: an admin has done that, and many are in a private network, with what they
+//! redirect to. For one that nobody registered they are not: whoever names an image could have Waypost ask whatever is in its own network.
+//! A name is looked at after it was resolved, by whoever connects, so that no name hides an address.
 
 use std::{
     fmt, io,
@@ -15,31 +16,90 @@ use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
 
-/// Looks names up, and leaves out the addresses that are never dialled.
+/// For whom addresses are dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// A registry that is registered, or that whoever sits at this machine names.
+    Registered,
+    /// Anything that an image's name may say.
+    Public,
+}
+
+/// Looks names up, and leaves out the addresses that are not dialled.
 #[derive(Clone)]
 pub(super) struct Guarded {
+    reach: Reach,
     /// The system's lookup blocks a thread, for half a minute at worst.
     lookups: Arc<Semaphore>,
 }
 
 /// Nothing of what a name stands for is dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Forbidden(pub(super) IpAddr);
+pub(super) enum Refused {
+    /// Not for anybody.
+    Forbidden(IpAddr),
+    /// Not for a registry that nobody registered.
+    Private(IpAddr),
+}
 
 /// A name that could not be looked up.
 #[derive(Debug)]
 pub(super) struct Unresolved(io::Error);
 
 impl Guarded {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reach: Reach) -> Self {
         Self {
+            reach,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 }
 
+impl Reach {
+    /// Whether an address may be dialled.
+    pub(super) fn check(self, address: IpAddr) -> Result<(), Refused> {
+        if is_forbidden(address) {
+            return Err(Refused::Forbidden(address));
+        }
+        match self {
+            Self::Public if is_private(address) => Err(Refused::Private(address)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an address is of a network that not everybody is in.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_private_v4(address),
+        IpAddr::V6(address) => {
+            let [first, second, third, ..] = address.segments();
+            address.is_loopback()
+                || embedded(address).is_some_and(is_private_v4)
+                // Unique local ones, and what was before them.
+                || first & 0xfe00 == 0xfc00
+                || first & 0xffc0 == 0xfec0
+                // Translated by a network's own rule (RFC 8215), and Teredo: either may lead to anything of version 4.
+                || (first, second, third) == (0x64, 0xff9b, 1)
+                || (first, second) == (0x2001, 0)
+        }
+    }
+}
+
+fn is_private_v4(address: Ipv4Addr) -> bool {
+    let [first, second, third, _] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || first == 0
+        // Of carriers (RFC 6598), of protocols, for measurements, kept for later.
+        || (first == 100 && second & 0xc0 == 64)
+        || (first, second, third) == (192, 0, 0)
+        || (first == 198 && second & 0xfe == 18)
+        || first >= 240
+}
+
 /// Whether an address is never dialled.
-pub(super) fn is_forbidden(address: IpAddr) -> bool {
+fn is_forbidden(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_forbidden_v4(address),
         IpAddr::V6(address) => {
@@ -87,7 +147,7 @@ impl tower::Service<Name> for Guarded {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let lookups = self.lookups.clone();
+        let (lookups, reach) = (self.lookups.clone(), self.reach);
         Box::pin(async move {
             let permit = lookups.acquire_owned().await?;
             let found = tokio::task::spawn_blocking(move || {
@@ -95,29 +155,33 @@ impl tower::Service<Name> for Guarded {
                 let _permit = permit;
                 (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
             });
-            allowed(found.await?.map_err(Unresolved)?)
+            allowed(found.await?.map_err(Unresolved)?, reach)
         })
     }
 }
 
 fn allowed(
     mut addresses: Vec<SocketAddr>,
+    reach: Reach,
 ) -> Result<std::vec::IntoIter<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-    let forbidden = addresses.iter().find(|address| is_forbidden(address.ip())).copied();
-    addresses.retain(|address| !is_forbidden(address.ip()));
-    match forbidden {
-        Some(forbidden) if addresses.is_empty() => Err(Forbidden(forbidden.ip()).into()),
+    let refused = addresses.iter().find_map(|address| reach.check(address.ip()).err());
+    addresses.retain(|address| reach.check(address.ip()).is_ok());
+    match refused {
+        Some(refused) if addresses.is_empty() => Err(refused.into()),
         _ => Ok(addresses.into_iter()),
     }
 }
 
-impl fmt::Display for Forbidden {
+impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is never dialled", self.0)
+        match self {
+            Self::Forbidden(address) => write!(f, "{address} is never dialled"),
+            Self::Private(address) => write!(f, "{address} is dialled for registered registries alone"),
+        }
     }
 }
 
-impl std::error::Error for Forbidden {}
+impl std::error::Error for Refused {}
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,15 +241,82 @@ mod tests {
     }
 
     #[test]
+    fn a_private_address_is_dialled_for_a_registered_registry_alone_in_whatever_form() {
+        for (address, private) in [
+            ("10.0.0.1", true),
+            ("172.16.0.1", true),
+            ("172.31.255.255", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("127.0.0.1", true),
+            ("127.255.0.9", true),
+            ("0.1.2.3", true),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.63.0.1", false),
+            ("100.128.0.1", false),
+            ("192.0.0.8", true),
+            ("198.18.0.1", true),
+            ("198.20.0.1", false),
+            ("240.0.0.1", true),
+            ("::1", true),
+            ("fc00::1", true),
+            ("fdff::1", true),
+            ("fec0::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::10.0.0.1", true),
+            ("64:ff9b::c0a8:101", true),
+            ("64:ff9b:1::808:808", true),
+            ("2002:a00:1::1", true),
+            ("2001:0:808:808::1", true),
+            ("8.8.8.8", false),
+            ("::ffff:8.8.8.8", false),
+            ("64:ff9b::808:808", false),
+            ("2606:4700::1", false),
+            ("2001:4860::1", false),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(Reach::Registered.check(address), Ok(()), "{address}");
+            let expected = if private {
+                Err(Refused::Private(address))
+            } else {
+                Ok(())
+            };
+            assert_eq!(Reach::Public.check(address), expected, "{address}");
+        }
+        for address in ["0.0.0.0", "::", "169.254.169.254", "fe80::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            for reach in [Reach::Registered, Reach::Public] {
+                assert_eq!(reach.check(address), Err(Refused::Forbidden(address)));
+            }
+        }
+    }
+
+    #[test]
     fn of_the_addresses_of_a_name_those_are_dialled_that_may_be() {
         let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
-        let of = |all: &[&str]| allowed(all.iter().copied().map(address).collect());
-        let left: Vec<_> = of(&["169.254.169.254", "10.0.0.1"]).unwrap().collect();
-        assert_eq!(left, [address("10.0.0.1")]);
-        let error = of(&["169.254.169.254", "fe80::1"]).unwrap_err();
+        let of = |all: &[&str], reach| allowed(all.iter().copied().map(address).collect(), reach);
+        let left = |all: &[&str], reach| of(all, reach).unwrap().collect::<Vec<_>>();
         assert_eq!(
-            error.downcast_ref::<Forbidden>(),
-            Some(&Forbidden("169.254.169.254".parse().unwrap()))
+            left(&["169.254.169.254", "10.0.0.1"], Reach::Registered),
+            [address("10.0.0.1")]
         );
+        assert_eq!(left(&["10.0.0.1", "8.8.8.8"], Reach::Public), [address("8.8.8.8")]);
+        for (all, reach, expected) in [
+            (
+                ["169.254.169.254", "fe80::1"],
+                Reach::Registered,
+                Refused::Forbidden("169.254.169.254".parse().unwrap()),
+            ),
+            (
+                ["10.0.0.1", "fe80::1"],
+                Reach::Public,
+                Refused::Private("10.0.0.1".parse().unwrap()),
+            ),
+        ] {
+            let error = of(&all, reach).unwrap_err();
+            assert_eq!(error.downcast_ref::<Refused>(), Some(&expected));
+        }
     }
 }

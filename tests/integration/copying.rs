@@ -206,13 +206,7 @@ impl Cutting {
                     }
                     let mut left = every;
                     let mut buffer = vec![0; 16 * 1024];
-                    loop {
-                        let Ok(read) = counted_from.read(&mut buffer).await else {
-                            break;
-                        };
-                        if read == 0 {
-                            break;
-                        }
+                    while let Ok(read @ 1..) = counted_from.read(&mut buffer).await {
                         if read > left && count.load(Ordering::Relaxed) < most {
                             count.fetch_add(1, Ordering::Relaxed);
                             break;

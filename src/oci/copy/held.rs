@@ -4,12 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
-use super::place::Place;
+use super::{Contents, place::Place};
 
 /// What was seen, of all registries.
 #[derive(Default)]
 pub struct Held {
     seen: Mutex<HashMap<Key, Box<str>>>,
+    /// Of images by their digest, which is of nothing else.
+    contents: Mutex<HashMap<Box<str>, Contents>>,
 }
 
 /// Nobody is told by another's credential where something is.
@@ -39,6 +41,21 @@ impl Place {
         seen.insert(self.key(digest), self.repository.clone());
     }
 
+    /// What an image is of that was here once.
+    pub(super) fn contents(&self, digest: &str) -> Option<Contents> {
+        let known = self.remote.held.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest).cloned()
+    }
+
+    pub(super) fn know(&self, digest: &str, contents: &Contents) {
+        let mut known = self.remote.held.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            // It is read again.
+            known.clear();
+        }
+        known.insert(digest.into(), contents.clone());
+    }
+
     /// Another repository that has the blob.
     pub(super) fn held(&self, digest: &str) -> Option<Box<str>> {
         let seen = self.remote.held.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,3 +66,6 @@ impl Place {
 
 /// Some hundred bytes each.
 const MOST_SEEN: usize = 20_000;
+
+/// Some hundred bytes for each platform.
+const MOST_KNOWN: usize = 2_000;

@@ -95,6 +95,13 @@ impl Place {
                 }
             }
             StatusCode::NOT_FOUND => Ok(None),
+            // Nothing says why in an answer to HEAD.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                answer.finish().await;
+                wanted.method = Method::GET;
+                let answer = self.ask(side, &wanted, &what).await?;
+                Err(CopyError::of(answer, side, &what).await)
+            }
             _ => Err(CopyError::of(answer, side, &what).await),
         }
     }

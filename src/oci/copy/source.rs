@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, StatusCode,
     body::Bytes,
-    header::{CONTENT_RANGE, HeaderValue, RANGE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -133,6 +133,10 @@ impl Place {
         let answer = self.remote.ask(&wanted).await;
         let answer = answer.map_err(|denied| CopyError::denied(denied, Side::Source, &what))?;
         match answer.status() {
+            // The manifest says something else of it.
+            StatusCode::OK if length(&answer).is_some_and(|length| length != blob.size) => {
+                Err(CopyError::OtherContent(blob.digest.to_string()))
+            }
             StatusCode::OK => Ok((answer, at)),
             StatusCode::PARTIAL_CONTENT if begins_at(&answer) == Some(at) => Ok((answer, 0)),
             // Whoever it was sent to may take the address no more: the next one is another.
@@ -201,6 +205,14 @@ impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         Self::Error(CopyError::Fault(fault))
     }
+}
+
+/// The bytes of all of it, where that is said. What was squeezed for its way has another length on it.
+fn length(answer: &Answer) -> Option<u64> {
+    if answer.headers().contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Where a part begins (RFC 9110, section 14.4).

@@ -39,16 +39,25 @@ pub(super) struct Unsent {
     pub(super) error: CopyError,
 }
 
+/// How a blob is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As a stream that can go on where it broke, and is finished by itself.
+    Streamed,
+    /// In one piece with its digest, for registries that know nothing else.
+    AtOnce,
+}
+
 impl Place {
-    pub(super) async fn has_blob(&self, digest: &str) -> Result<bool, CopyError> {
-        let scope = self.scope(Side::Target);
+    pub(super) async fn has_blob(&self, side: Side, digest: &str) -> Result<bool, CopyError> {
+        let scope = self.scope(side);
         let wanted = self.wanted(Method::HEAD, self.uri(&format!("blobs/{digest}")), &scope);
         let what = self.blob_name(digest);
-        let answer = self.ask(Side::Target, &wanted, &what).await?;
+        let answer = self.ask(side, &wanted, &what).await?;
         match answer.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(CopyError::of(answer, Side::Target, &what).await),
+            _ => Err(CopyError::of(answer, side, &what).await),
         }
     }
 
@@ -80,18 +89,26 @@ impl Place {
         }
     }
 
-    /// Sends what is behind `from`, and answers where the blob is to be finished.
+    /// Sends what is behind `from`, and answers where the blob is to be finished; none where it is.
     pub(super) async fn send(
         &self,
-        session: &Uri,
+        (session, way): (&Uri, Way),
         source: &Place,
         blob: &Descriptor,
         reading: &mut Reading,
         from: u64,
         tell: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<Uri, Unsent> {
+    ) -> Result<Option<Uri>, Unsent> {
+        let target = |error| Unsent {
+            side: Side::Target,
+            error,
+        };
         let scope = self.scope(Side::Target);
-        let mut wanted = self.wanted(Method::PATCH, session.clone(), &scope);
+        let (method, uri) = match way {
+            Way::Streamed => (Method::PATCH, session.clone()),
+            Way::AtOnce => (Method::PUT, self.with_digest(session, &blob.digest).map_err(target)?),
+        };
+        let mut wanted = self.wanted(method, uri, &scope);
         wanted.within = FOREVER;
         let octets = HeaderValue::from_static("application/octet-stream");
         wanted.headers.insert(CONTENT_TYPE, octets);
@@ -101,10 +118,6 @@ impl Place {
                 wanted.headers.insert(CONTENT_RANGE, range);
             }
         }
-        let target = |error| Unsent {
-            side: Side::Target,
-            error,
-        };
         let what = self.blob_name(&blob.digest);
         let (pieces, taken) = mpsc::channel(PIECES);
         let (told, mut tells) = mpsc::unbounded_channel();
@@ -146,9 +159,12 @@ impl Place {
         let answer = answer.map_err(|denied| target(CopyError::denied(denied, Side::Target, &what)))?;
         match answer.status() {
             StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT => {
-                let next = self.location(&answer);
+                let next = match way {
+                    Way::Streamed => Some(self.location(&answer).unwrap_or_else(|| session.clone())),
+                    Way::AtOnce => None,
+                };
                 answer.finish().await;
-                Ok(next.unwrap_or_else(|| session.clone()))
+                Ok(next)
             }
             _ => Err(target(CopyError::of(answer, Side::Target, &what).await)),
         }
@@ -177,12 +193,8 @@ impl Place {
     /// The blob is all there.
     pub(super) async fn finish(&self, session: &Uri, digest: &str) -> Result<(), CopyError> {
         let what = self.blob_name(digest);
-        let separator = if session.query().is_some() { '&' } else { '?' };
-        let Ok(uri) = format!("{session}{separator}digest={digest}").parse() else {
-            return Err(self.no_location());
-        };
         let scope = self.scope(Side::Target);
-        let mut wanted = self.wanted(Method::PUT, uri, &scope);
+        let mut wanted = self.wanted(Method::PUT, self.with_digest(session, digest)?, &scope);
         wanted.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         wanted.within = COMMIT;
         let answer = self.ask(Side::Target, &wanted, &what).await?;
@@ -223,7 +235,22 @@ impl Place {
 
     fn location(&self, answer: &Answer) -> Option<Uri> {
         let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-        resolve(&self.uri("blobs/uploads/"), location)
+        let from = self.uri("blobs/uploads/");
+        let to = resolve(&from, location)?;
+        // A registry behind a proxy that ends TLS may not know that there is TLS: it is itself all the same.
+        let same = to.authority() == from.authority() && from.scheme_str() == Some("https");
+        if !same {
+            return Some(to);
+        }
+        let mut parts = to.into_parts();
+        parts.scheme = from.scheme().cloned();
+        Uri::from_parts(parts).ok()
+    }
+
+    fn with_digest(&self, session: &Uri, digest: &str) -> Result<Uri, CopyError> {
+        let separator = if session.query().is_some() { '&' } else { '?' };
+        let uri = format!("{session}{separator}digest={digest}").parse();
+        uri.map_err(|_| self.no_location())
     }
 
     async fn no_repository(&self, answer: Answer) -> CopyError {
@@ -232,8 +259,10 @@ impl Place {
             _ => None,
         };
         CopyError::NoRepository {
-            repository: format!("{}/{}", self.remote.host, self.repository),
+            host: self.remote.host.to_string(),
+            repository: self.repository.to_string(),
             said,
+            advice: String::new(),
         }
     }
 

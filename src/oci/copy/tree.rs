@@ -13,10 +13,8 @@ pub(super) struct Descriptor {
     #[serde(rename = "mediaType", default)]
     pub(super) media_type: Box<str>,
     pub(super) digest: Box<str>,
-    #[serde(default)]
+    #[serde(default = "unsaid")]
     pub(super) size: u64,
-    #[serde(default)]
-    urls: Vec<String>,
 }
 
 /// A manifest as it was read: written again byte for byte.
@@ -71,8 +69,7 @@ pub(super) fn names(read: &Read) -> Result<Names, CopyError> {
             read.media_type.escape_debug()
         )));
     }
-    let all = json.config.into_iter().chain(json.layers).chain(json.blobs);
-    let blobs: Vec<_> = all.filter(|blob| !blob.is_elsewhere()).collect();
+    let blobs: Vec<_> = json.config.into_iter().chain(json.layers).chain(json.blobs).collect();
     for named in json.manifests.iter().chain(&blobs) {
         if valid_digest(&named.digest).is_err() {
             return Err(CopyError::Unsupported(format!(
@@ -80,6 +77,12 @@ pub(super) fn names(read: &Read) -> Result<Names, CopyError> {
                 named.digest.escape_debug()
             )));
         }
+    }
+    if let Some(blob) = blobs.iter().find(|blob| blob.size > GREATEST) {
+        return Err(CopyError::Unsupported(format!(
+            "{digest} does not say how great {} is",
+            blob.digest
+        )));
     }
     if json.manifests.len() > MOST_NAMED || blobs.len() > MOST_NAMED {
         return Err(CopyError::Unsupported(format!(
@@ -93,11 +96,14 @@ pub(super) fn names(read: &Read) -> Result<Names, CopyError> {
 }
 
 impl Descriptor {
-    /// Layers of Windows that only Microsoft may hand out: registries have their addresses alone.
-    fn is_elsewhere(&self) -> bool {
-        let kind = &*self.media_type;
-        kind.contains(".foreign.") || kind.contains(".nondistributable.") && !self.urls.is_empty()
+    /// Layers of Windows that only Microsoft may hand out: most registries have nothing but their addresses.
+    pub(super) fn may_be_elsewhere(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
     }
+}
+
+fn unsaid() -> u64 {
+    u64::MAX
 }
 
 /// Each blob once.
@@ -135,6 +141,9 @@ const INDEXES: [&str; 2] = [
 /// Of one manifest. Images with some hundred layers and indexes with some dozen platforms are great already.
 const MOST_NAMED: usize = 2_000;
 
+/// Bytes of a blob: a sum of them is still a number.
+const GREATEST: u64 = 1 << 50;
+
 /// The manifests that were found, by digest.
 pub(super) type Found = BTreeMap<Box<str>, (Read, Names)>;
 
@@ -158,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_names_all_that_has_to_be_there_and_nothing_that_is_elsewhere() {
+    fn a_manifest_names_all_that_has_to_be_there_and_what_may_be_elsewhere() {
         let image = json!({
             "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest('a'), "size": 3},
             "layers": [
@@ -168,8 +177,12 @@ mod tests {
             ],
         });
         let names = read("application/vnd.docker.distribution.manifest.v2+json", &image).unwrap();
-        let digests: Vec<_> = distinct([&names]).iter().map(|blob| blob.digest.to_string()).collect();
-        assert_eq!(digests, [digest('a'), digest('c')]);
+        let blobs = distinct([&names]);
+        let found: Vec<_> = blobs
+            .iter()
+            .map(|blob| (blob.digest.to_string(), blob.may_be_elsewhere()))
+            .collect();
+        assert_eq!(found, [(digest('a'), false), (digest('b'), true), (digest('c'), false)]);
         let index = json!({"manifests": [{"digest": digest('a'), "size": 1}, {"digest": digest('b'), "size": 1}]});
         assert_eq!(read(INDEXES[0], &index).unwrap().manifests.len(), 2);
     }
@@ -198,6 +211,18 @@ mod tests {
             (
                 "application/vnd.docker.distribution.manifest.v1+json",
                 json!({"schemaVersion": 1, "fsLayers": []}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"config": blob(&digest('a')), "layers": [{"digest": digest('b')}]}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"config": {"digest": digest('a'), "size": -1}}),
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                json!({"config": {"digest": digest('a'), "size": u64::MAX - 1}}),
             ),
             (INDEXES[1], json!([])),
         ] {

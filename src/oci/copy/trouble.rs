@@ -35,7 +35,7 @@ pub enum CopyError {
         what: String,
     },
     /// Whoever asks may not.
-    #[error("the {side} refuses to have {what} {}{}", side.done(), said.as_deref().map(|said| format!(": {said}")).unwrap_or_default())]
+    #[error("the {side} refuses to have {what} {}{}{}", side.done(), behind(": ", said.as_deref()), behind("; ", advice.as_deref()))]
     Denied {
         /// Where.
         side: Side,
@@ -43,14 +43,20 @@ pub enum CopyError {
         what: String,
         /// What the registry says of it.
         said: Option<String>,
+        /// What somebody can do about it.
+        advice: Option<String>,
     },
-    /// The target has no room by this name: somebody has to make it.
-    #[error("the target has no place for {repository}{}", said.as_deref().map(|said| format!(" ({said})")).unwrap_or_default())]
+    /// The target has no place by this name: somebody has to make it, and the copy goes well then.
+    #[error("{host} has no place for {repository}{}; {advice}", behind(": ", said.as_deref()))]
     NoRepository {
-        /// The repository.
+        /// The target's host, with its port.
+        host: String,
+        /// The repository, with its whole path there.
         repository: String,
         /// What the registry says of it.
         said: Option<String>,
+        /// What somebody can do about it.
+        advice: String,
     },
     /// It does not come to an exchange, or not to the end of one.
     #[error("{0}")]
@@ -64,7 +70,7 @@ pub enum CopyError {
         wait: Option<Duration>,
     },
     /// It answers with what nobody can do anything with.
-    #[error("the {side} answers {status} to {what}{}", said.as_deref().map(|said| format!(": {said}")).unwrap_or_default())]
+    #[error("the {side} answers {status} to {what}{}", behind(": ", said.as_deref()))]
     Answer {
         /// Where.
         side: Side,
@@ -81,6 +87,11 @@ pub enum CopyError {
     /// It is nothing that can be copied.
     #[error("{0}")]
     Unsupported(String),
+}
+
+/// What is said behind something, where something is.
+fn behind(sign: &str, text: Option<&str>) -> String {
+    text.map(|text| format!("{sign}{text}")).unwrap_or_default()
 }
 
 impl Side {
@@ -127,6 +138,7 @@ impl CopyError {
                 side,
                 what: what.to_owned(),
                 said: None,
+                advice: None,
             },
             Denied::Limited(wait) => Self::Limited { side, wait },
             Denied::Fault(fault) => Self::Fault(fault),
@@ -141,7 +153,12 @@ impl CopyError {
         let what = what.to_owned();
         match status {
             StatusCode::TOO_MANY_REQUESTS => Self::Limited { side, wait },
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Denied { side, what, said },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Denied {
+                side,
+                what,
+                said,
+                advice: None,
+            },
             StatusCode::NOT_FOUND if side == Side::Source => Self::Missing { side, what },
             status => Self::Answer {
                 side,
@@ -155,18 +172,19 @@ impl CopyError {
 
 /// What goes wrong where nobody has done anything wrong.
 fn passes(fault: &Fault) -> bool {
-    match fault {
+    !matches!(
+        fault,
         Fault::Forbidden { .. }
-        | Fault::Tls { .. }
-        | Fault::NotHttp { .. }
-        | Fault::NotARegistry { .. }
-        | Fault::ForeignRealm { .. }
-        | Fault::Elsewhere { .. }
-        | Fault::Scheme { .. }
-        | Fault::Redirects { .. }
-        | Fault::TooLong { .. } => false,
-        _ => true,
-    }
+            | Fault::Private { .. }
+            | Fault::Tls { .. }
+            | Fault::NotHttp { .. }
+            | Fault::NotARegistry { .. }
+            | Fault::ForeignRealm { .. }
+            | Fault::Elsewhere { .. }
+            | Fault::Scheme { .. }
+            | Fault::Redirects { .. }
+            | Fault::TooLong { .. }
+    )
 }
 
 /// What a registry says in the form that the specification has for it, for people: one line, and not a long one.
