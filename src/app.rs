@@ -12,6 +12,7 @@ mod declared;
 mod docker_config;
 mod each;
 mod events;
+mod first_uses;
 mod namespaces;
 mod outdated;
 mod policies;
@@ -43,6 +44,7 @@ pub use self::{
     current::Current,
     docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
+    first_uses::{Asking, FirstUses, Replicator, first_uses},
     outdated::outdated,
     probes::{Down, Probes},
     pull_secrets::PullSecrets,

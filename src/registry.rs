@@ -208,9 +208,10 @@ impl Admitted {
         }
     }
 
-    /// Whether the Pods of every namespace may use it, whatever namespaces there will be.
+    /// Whether the Pods of every namespace may use it, whatever their labels.
     pub fn admits_all(&self) -> bool {
-        self.names.is_none() && self.selector.is_none()
+        let all = |globs: &Vec<Glob>| globs.contains(&Glob::new("*"));
+        self.selector.is_none() && self.names.as_ref().is_none_or(all)
     }
 
     /// Whether the Pods of this namespace may use it.

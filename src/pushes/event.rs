@@ -265,4 +265,4 @@ impl Record {
 const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 /// After that nobody says any more how a push ended that somebody began.
-const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const ABANDONED: SignedDuration = SignedDuration::from_hours(24);

@@ -520,6 +520,25 @@ fn of_two_at_the_same_time_the_one_that_was_told_of_last_is_the_later() {
 }
 
 #[test]
+fn a_digest_says_more_than_the_tag_beside_it() {
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (image, expected) in [
+        ("alpine".to_owned(), "docker.io/library/alpine:latest".to_owned()),
+        (format!("alpine@{DIGEST}"), format!("docker.io/library/alpine@{DIGEST}")),
+        (
+            format!("alpine:3@{DIGEST}"),
+            format!("docker.io/library/alpine@{DIGEST}"),
+        ),
+        (format!("Quay.IO/x:1@{DIGEST}"), format!("quay.io/x@{DIGEST}")),
+    ] {
+        let meant = Image::meant_by(&Reference::parse(&image).unwrap());
+        assert_eq!(meant.as_str(), expected);
+        assert_eq!(Image::parse(&expected).unwrap(), meant);
+        assert_eq!(meant.tag_may_move(), !image.contains('@'));
+    }
+}
+
+#[test]
 fn a_host_is_the_same_in_any_letter_case_and_no_image_becomes_another_by_it() {
     for (written, image) in [
         ("alpine", "docker.io/library/alpine:latest"),
