@@ -53,7 +53,8 @@ Examples:
       waypost push ghcr.io/org/app:1.2 --to registry.example.com --as team/app:1.2 --referrers
 
   All images of a chart:
-      helm template my-chart | waypost rewrite --images | xargs waypost push --to registry.example.com/mirror
+      helm template my-chart | awk '$(NF-1) == \"image:\" {print $NF}' | tr -d '\"' | sort -u |
+          xargs waypost push --to registry.example.com/mirror
 
   Which digest has it there?
       waypost push alpine --to registry.example.com/mirror | cut -d@ -f2
@@ -181,13 +182,9 @@ fn by_server(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         referrers: args.referrers,
         login: args.login.login()?,
     };
-    let work = Work {
-        server: &server,
-        wanted: &wanted,
-        retry: args.retry,
-        wait: !args.no_wait,
-    };
-    remote::push(&work, &args.images, "the same command, with --retry")
+    let mut work = Work::new(&server, &wanted);
+    (work.retry, work.wait) = (args.retry, !args.no_wait);
+    remote::push(&work, &args.images)
 }
 
 /// Copies, and shows how far it is.

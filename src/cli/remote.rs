@@ -2,6 +2,7 @@
 
 mod board;
 
+use std::cell::Cell;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,7 +81,11 @@ pub(super) enum End {
     /// It was there already, by its record.
     WasThere { target: String },
     /// It is not there.
-    Failed { error: String },
+    Failed {
+        error: String,
+        /// Whether there is a record that says so.
+        recorded: bool,
+    },
 }
 
 /// What is to be done with images.
@@ -91,9 +96,22 @@ pub(super) struct Work<'w> {
     pub(super) retry: bool,
     /// Whether their ends are waited for.
     pub(super) wait: bool,
+    /// Whether the server has answered before.
+    answered: Cell<bool>,
 }
 
-impl Work<'_> {
+impl<'w> Work<'w> {
+    /// All that is wanted is pushed, and its end waited for.
+    pub(super) fn new(server: &'w Server, wanted: &'w Wanted) -> Self {
+        Self {
+            server,
+            wanted,
+            retry: false,
+            wait: true,
+            answered: Cell::default(),
+        }
+    }
+
     /// Asks for all of them, several at once, and tells of each when it has ended. None where somebody interrupted it: what was asked for goes on.
     pub(super) async fn run(&self, images: &[String], mut each: impl FnMut(&str, End)) -> anyhow::Result<Option<()>> {
         let board = Board::new();
@@ -121,55 +139,72 @@ impl Work<'_> {
     }
 
     async fn one(&self, image: &str, board: &Board) -> anyhow::Result<End> {
-        let asked = loop {
-            match self.server.push(image, self.wanted, self.retry).await {
-                Ok(push) => break push,
-                Err(fault) if fault.is_busy() => {
-                    board.say(image, &format!("waits: {fault}"));
-                    patience(&fault).await;
-                }
-                // Whoever has a wrong address or token has it for all of them.
-                Err(fault @ Fault::Unreachable(_)) => return Err(fault.into()),
-                Err(Fault::Refused { status, said, .. }) if matches!(status.as_u16(), 401 | 403) => bail!("{said}"),
-                Err(fault) => {
-                    return Ok(End::Failed {
-                        error: fault.to_string(),
-                    });
-                }
-            }
+        let line = board.begin(image);
+        let end = self.begun_and_ended(image, &line).await;
+        line.end();
+        end
+    }
+
+    async fn begun_and_ended(&self, image: &str, line: &board::Line<'_>) -> anyhow::Result<End> {
+        let asked = match self.asked(image, line).await? {
+            Ok(asked) => asked,
+            Err(error) => return Ok(End::Failed { error, recorded: false }),
         };
         if !self.wait {
             return Ok(End::Asked { id: asked.id });
         }
+        let failed = |error: String| Ok(End::Failed { error, recorded: true });
         let digest = |push: &Push| push.last_success.as_ref().map(|success| success.digest.clone());
         let before = digest(&asked);
-        let line = board.begin(&asked.image);
-        let ended = self.ended(asked, &line).await;
-        line.end();
-        let ended = ended?;
+        let ended = match self.ended(asked, line).await {
+            Ok(ended) => ended,
+            Err(fault) => return failed(format!("how it went is not known: {fault}")),
+        };
         let attempt = ended.last_attempt.as_ref();
         if attempt.is_none_or(|attempt| attempt.state == State::Failed) {
             let error = attempt.and_then(|attempt| attempt.error.clone());
-            return Ok(End::Failed {
-                error: error.unwrap_or_else(|| "nobody has said why".to_owned()),
-            });
+            return failed(error.unwrap_or_else(|| "nobody has said why".to_owned()));
         }
         let Some(success) = &ended.last_success else {
-            return Ok(End::Failed {
-                error: "it was copied, and has been removed from there since".to_owned(),
-            });
+            return failed("it was copied, and has been removed from there since".to_owned());
         };
         let name = success.target.split('@').next().unwrap_or(&success.target);
         let target = format!("{name}@{}", success.digest);
-        Ok(if before == digest(&ended) {
+        let sent = attempt.and_then(|attempt| attempt.bytes_total).unwrap_or_default();
+        Ok(if before == digest(&ended) && sent == 0 {
             End::WasThere { target }
         } else {
             End::Pushed { target }
         })
     }
 
+    /// Asks, as often as it takes; or what is wrong with what is asked for. Where nobody has answered yet, or the token is none, nothing else need be asked.
+    async fn asked(&self, image: &str, line: &board::Line<'_>) -> anyhow::Result<Result<Push, String>> {
+        let begun = Instant::now();
+        loop {
+            let fault = match self.server.push(image, self.wanted, self.retry).await {
+                Ok(push) => {
+                    self.answered.set(true);
+                    return Ok(Ok(push));
+                }
+                Err(fault) => fault,
+            };
+            let unreachable = matches!(fault, Fault::Unreachable(_));
+            let wait = fault.is_busy() || fault.later().is_some() && begun.elapsed() < PATIENCE;
+            if wait && (self.answered.get() || !unreachable) {
+                line.say(&format!("waits: {fault}"));
+                patience(&fault).await;
+                continue;
+            }
+            match fault {
+                Fault::Refused { status, said, .. } if !matches!(status.as_u16(), 401 | 403) => return Ok(Err(said)),
+                fault => return Err(fault.into()),
+            }
+        }
+    }
+
     /// Waits for the end of a push, and shows how far it is. Who restarts Waypost meanwhile is waited for.
-    async fn ended(&self, mut push: Push, line: &board::Line<'_>) -> anyhow::Result<Push> {
+    async fn ended(&self, mut push: Push, line: &board::Line<'_>) -> Result<Push, Fault> {
         let mut seen = Instant::now();
         let id = push.id.clone();
         while !push.has_ended() {
@@ -184,9 +219,7 @@ impl Work<'_> {
                     line.say(&format!("{fault}; the push goes on when it is back"));
                     patience(&fault).await;
                 }
-                Err(fault) => {
-                    return Err(fault).context(format!("how the push {id} went is not known"));
-                }
+                Err(fault) => return Err(fault),
             }
         }
         Ok(push)
@@ -203,9 +236,9 @@ pub(super) fn interrupted(server: &Server, what: &str) -> ExitCode {
 }
 
 /// Pushes them, and says on stdout where each is.
-pub(super) fn push(work: &Work<'_>, images: &[String], again: &str) -> anyhow::Result<ExitCode> {
+pub(super) fn push(work: &Work<'_>, images: &[String]) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut failed = 0;
+    let (mut failed, mut again) = (0, false);
     let mut written = Ok(());
     let done = runtime.block_on(work.run(images, |image, end| match end {
         End::Asked { id } => written = write_stdout(format!("{id}\n")),
@@ -214,11 +247,12 @@ pub(super) fn push(work: &Work<'_>, images: &[String], again: &str) -> anyhow::R
             written = write_stdout(format!("{target}\n"));
         }
         End::WasThere { target } => {
-            output::remark(&format!("{image} was there already, as it is now"));
+            output::remark(&format!("{image} was there already"));
             written = write_stdout(format!("{target}\n"));
         }
-        End::Failed { error } => {
+        End::Failed { error, recorded } => {
             failed += 1;
+            again |= recorded;
             output::remark(&format!("{image} was not copied: {error}"));
         }
     }))?;
@@ -226,14 +260,17 @@ pub(super) fn push(work: &Work<'_>, images: &[String], again: &str) -> anyhow::R
     if done.is_none() {
         return Ok(interrupted(work.server, "the same command, which joins it,"));
     }
-    if failed > 0 {
-        output::remark(&format!(
-            "{failed} of {} images were not copied; when the cause is gone: {again}",
-            images.len()
-        ));
-        return Ok(ExitCode::from(FINDINGS));
+    if failed > 0 && images.len() > 1 {
+        output::remark(&format!("{failed} of {} images were not copied", images.len()));
     }
-    Ok(ExitCode::SUCCESS)
+    if again {
+        output::remark("when the cause is gone, the same command with --retry tries again");
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FINDINGS)
+    })
 }
 
 /// As many as a Waypost copies at once by default, and as many that wait for those.

@@ -30,10 +30,13 @@ Examples:
       waypost warm --registry corp --kubeconfig ~/.kube/config --dry-run
 
   The images of two namespaces, with their signatures:
-      for namespace in web db; do waypost warm --registry corp --kubeconfig ~/.kube/config -n $namespace --referrers; done
+      for namespace in web db; do
+          waypost warm --registry corp --kubeconfig ~/.kube/config -n $namespace --referrers
+      done
 
   By a Waypost in the cluster:
-      waypost warm --registry corp --kubeconfig ~/.kube/config --server https://waypost.example.com --token-file token
+      waypost warm --registry corp --kubeconfig ~/.kube/config \\
+          --server https://waypost.example.com --token-file token
 
 Exit status: 0 all are there, 1 some are not, 2 usage, configuration or server, 130 interrupted.")]
 pub struct Args {
@@ -130,12 +133,7 @@ pub fn run(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         referrers: args.referrers,
         login: args.login.login()?,
     };
-    let work = Work {
-        server: &server,
-        wanted: &wanted,
-        retry: false,
-        wait: true,
-    };
+    let work = Work::new(&server, &wanted);
     output::remark(&format!(
         "{} images of Pods are not in {} by their names: they are pushed by {}",
         images.len(),
@@ -163,7 +161,7 @@ fn table(mut ends: Vec<(String, End)>) -> String {
         End::Asked { id } => (image, "asked for", id),
         End::Pushed { target } => (image, "pushed", target),
         End::WasThere { target } => (image, "was there", target),
-        End::Failed { error } => (image, "failed", error),
+        End::Failed { error, .. } => (image, "failed", error),
     });
     let rows: Vec<_> = std::iter::once(("IMAGE".to_owned(), "RESULT", "WHERE, OR WHY".to_owned()))
         .chain(rows)
@@ -187,6 +185,7 @@ mod tests {
                 "docker.io/b:1".to_owned(),
                 End::Failed {
                     error: "r.io: denied".to_owned(),
+                    recorded: true,
                 },
             ),
             (

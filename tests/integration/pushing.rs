@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Protocol, Reply};
+use crate::support::cluster::case::pod;
 use crate::support::cluster::{Cluster, Registry, Size};
 use crate::support::distribution::Distribution;
 use crate::support::eventually;
@@ -71,6 +72,16 @@ impl<'c> Pushing<'c> {
         self.directories.push(directory);
         self.register(id, registry.port, json!({}));
         registry
+    }
+
+    /// Gives a registry the names that images of the source have there: a port is no part of a path.
+    fn named_as_in_the_source(&self, id: &str, port: u16) {
+        let body = json!({
+            "name": id, "registry_url": format!("127.0.0.1:{port}"), "plain_http": true,
+            "names": {"to": "{repository}", "from": format!("127.0.0.1:{}", self.source.port)},
+        });
+        let reply = self.rest("PUT", &format!("/v1/registries/{id}"), &body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
     fn image(&self, name: &str) -> String {
@@ -145,18 +156,11 @@ fn what_is_asked_for_by_rest_and_by_the_command_line_is_copied_and_joined_and_tr
     let digest = pushing.cluster.push(&registry, "team/app:1", "hello");
     let digest = digest.rsplit('@').next().unwrap().to_owned();
     let a = pushing.target("a", false);
-    let (image, lies) = (
-        pushing.image("team/app:1"),
-        format!("127.0.0.1:{}/127.0.0.1:{}/team/app", a.port, pushing.source.port),
-    );
-    // A port is no part of a path: the registry has a name of its own for these.
+    let image = pushing.image("team/app:1");
+    // A port is no part of a path.
     let refused = pushing.rest("POST", "/v1/pushes", &json!({"image": image, "registry_id": "a"}));
-    assert_eq!(refused.status, 422, "{} {lies}", refused.text());
-    let names = json!({
-        "name": "a", "registry_url": format!("127.0.0.1:{}", a.port), "plain_http": true,
-        "names": {"to": "{repository}", "from": format!("127.0.0.1:{}", pushing.source.port)},
-    });
-    assert_eq!(pushing.rest("PUT", "/v1/registries/a", &names).status, 200);
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    pushing.named_as_in_the_source("a", a.port);
 
     let asked = pushing.rest("POST", "/v1/pushes", &json!({"image": image, "registry_id": "a"}));
     assert_eq!(asked.status, 202, "{}", asked.text());
@@ -243,11 +247,7 @@ fn a_credential_is_good_for_one_push_and_gone_when_that_has_ended() {
     let registry = Registry::open(format!("127.0.0.1:{}", pushing.source.port));
     pushing.cluster.push(&registry, "team/app:1", "hello");
     let a = pushing.target("a", true);
-    let names = json!({
-        "name": "a", "registry_url": format!("127.0.0.1:{}", a.port), "plain_http": true,
-        "names": {"to": "{repository}", "from": format!("127.0.0.1:{}", pushing.source.port)},
-    });
-    assert_eq!(pushing.rest("PUT", "/v1/registries/a", &names).status, 200);
+    pushing.named_as_in_the_source("a", a.port);
     let Registry { username, password, .. } = pushing.cluster.protected();
     let (wrong, leaks) = (
         "a-wrong-password-nobody-has",
@@ -278,6 +278,62 @@ fn a_credential_is_good_for_one_push_and_gone_when_that_has_ended() {
         }
     }
     drop(a);
+}
+
+#[test]
+fn every_image_that_pods_use_is_pushed_but_for_what_lies_there() {
+    Cluster::start(Size::ControlPlane).test("warm", |case| {
+        let mut pushing = Pushing::start();
+        let registry = Registry::open(format!("127.0.0.1:{}", pushing.source.port));
+        pushing.cluster.push(&registry, "team/app:1", "hello");
+        let a = pushing.target("a", false);
+        pushing.named_as_in_the_source("a", a.port);
+        let [app, none] = ["team/app:1", "team/none:1"].map(|name| pushing.image(name));
+        let there = format!("127.0.0.1:{}/team/there:1", a.port);
+        for (name, image) in [("one", &app), ("two", &app), ("three", &none), ("four", &there)] {
+            case.create("pods", &pod(name, image)).unwrap();
+        }
+        let kubeconfig = case.cluster.kubeconfig().display().to_string();
+        let server = format!("https://{}", pushing.waypost.api);
+        let warm = |more: &[&str]| {
+            let args = [
+                "warm",
+                "--registry",
+                "a",
+                "--server",
+                &server,
+                "--kubeconfig",
+                &kubeconfig,
+                "-n",
+                &case.namespace,
+            ];
+            pushing.home.run(args.iter().chain(more))
+        };
+        let listed = warm(&["--dry-run"]).exits(0);
+        assert_eq!(listed.out(), format!("{app}\n{none}\n"));
+        let lines = |finished: &Finished| {
+            let lines = finished.out().lines().skip(1);
+            lines
+                .map(|line| line.split("   ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        for result in ["pushed", "was there"] {
+            let done = warm(&[]).exits(1).complains("1 of 2 images were not pushed");
+            let lines = lines(&done);
+            assert_eq!((&*lines[0][0], &*lines[0][1]), (&*app, result), "{done:?}");
+            assert_eq!((&*lines[1][0], &*lines[1][1]), (&*none, "failed"), "{done:?}");
+        }
+        let finished = pushing.home.run([
+            "warm",
+            "--registry",
+            "b",
+            "--server",
+            &server,
+            "--kubeconfig",
+            &kubeconfig,
+        ]);
+        finished.exits(2).complains("there is no registry `b` at https://");
+    });
 }
 
 /// Between Waypost and a registry: slow for as long as it is told to.

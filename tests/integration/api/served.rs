@@ -89,7 +89,7 @@ fn the_commands_of_the_documentation_do_what_it_says() {
     );
     let shown = documentation
         .split("```json\n")
-        .find(|block| block.contains("last_attempt"))
+        .find(|block| block.starts_with("{\n  \"id\"") && block.contains("\"last_attempt\": {"))
         .unwrap();
     let shown: serde_json::Value = serde_json::from_str(shown.split("```").next().unwrap()).unwrap();
     assert!(pushes.iter().all(|push| **push == shown), "{pushes:?}");
