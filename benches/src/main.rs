@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use waypost_benches::{
     core::{Core, time},
+    first_uses,
     load::{Load, Protocol, percentile},
     pushes, rules,
     server::{Program, Server, sibling},
@@ -21,10 +22,11 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --pushes | --latency | --soak | --soak-tokens | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --first-uses | --latency | --soak | --soak-tokens | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --pushes        the index of pushes alone
+  --first-uses    a storm of images that a rule replicates alone
   --latency       the creation of a Pod alone: a real API server, as root
   --soak          whether Pods are rewritten whatever happens to Waypost: a real node, as root; six minutes
   --soak-tokens   whether every Pod is pulled for with tokens of a minute: a real node, as root; twice ten minutes, or twice --seconds
@@ -41,6 +43,7 @@ const MANY: usize = 10_000;
 struct Options {
     core: bool,
     pushes: bool,
+    first_uses: bool,
     latency: bool,
     soak: Option<Soak>,
     objects: bool,
@@ -85,6 +88,10 @@ async fn main() -> Result<()> {
     if options.latency {
         return latency(&waypost, options.rounds);
     }
+    if options.first_uses {
+        println!("{}", storm(&waypost, &options).await?);
+        return Ok(());
+    }
     if options.objects {
         return objects(&waypost, options.rounds);
     }
@@ -100,7 +107,15 @@ async fn main() -> Result<()> {
     println!("{}", core(&options.reviews, &reviews)?);
     eprintln!("the index of pushes");
     println!("{}", pushed(&reviews)?);
+    eprintln!("a storm of images that a rule replicates");
+    println!("{}", storm(&waypost, &options).await?);
     latency(&waypost, options.rounds)
+}
+
+/// The table of a storm of images that a rule replicates.
+async fn storm(waypost: &Path, options: &Options) -> Result<String> {
+    let seconds = options.seconds.unwrap_or(if options.rounds > 1 { 2.0 } else { 0.3 });
+    first_uses::measure(waypost, options.rounds, Duration::from_secs_f64(seconds)).await
 }
 
 /// What the creation of a Pod takes longer, on a cluster of its own.
@@ -173,6 +188,7 @@ impl Options {
         let mut options = Self {
             core: false,
             pushes: false,
+            first_uses: false,
             latency: false,
             soak: None,
             objects: false,
@@ -186,6 +202,7 @@ impl Options {
             match &*argument {
                 "--core" => options.core = true,
                 "--pushes" => options.pushes = true,
+                "--first-uses" => options.first_uses = true,
                 "--latency" => options.latency = true,
                 "--soak" => options.soak = Some(Soak::Changes),
                 "--soak-tokens" => options.soak = Some(Soak::Tokens),
@@ -242,6 +259,7 @@ impl Bench {
             waypost: &self.waypost,
             tls,
             policies,
+            api: None,
         }
     }
 
