@@ -6,6 +6,7 @@ mod certificates;
 mod cleanup;
 mod cluster_api;
 mod controller;
+mod copies;
 mod copying;
 mod current;
 mod declared;

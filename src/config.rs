@@ -115,6 +115,8 @@ pub struct Pushes {
     pub pin: bool,
     /// How often the target of each latest push is asked whether it is still there; zero: never.
     pub verify: Duration,
+    /// How many images are copied at once, at least one.
+    pub copies: usize,
 }
 
 /// `store`

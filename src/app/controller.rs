@@ -51,11 +51,13 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             },
         tls: _,
         policies: _,
-        pushes: config::Pushes {
-            route: _,
-            pin: _,
-            verify,
-        },
+        pushes:
+            config::Pushes {
+                route: _,
+                pin: _,
+                verify,
+                copies,
+            },
         store: _,
         registries: config::Registries {
             dir: registries_dir,
@@ -183,6 +185,8 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
                     mint: mint.clone(),
                     probe,
                     verify,
+                    copies,
+                    progress: upkeep::SELDOM,
                     metrics: metrics.common().registries(),
                     credentials: metrics.common().credentials(),
                     pushes: metrics.common().pushes(),

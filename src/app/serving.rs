@@ -79,11 +79,13 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             },
         tls: tls_config,
         policies: _,
-        pushes: config::Pushes {
-            route: _,
-            pin: _,
-            verify,
-        },
+        pushes:
+            config::Pushes {
+                route: _,
+                pin: _,
+                verify,
+                copies,
+            },
         store: store_config,
         registries: config::Registries { dir: _, probe },
         issuers,
@@ -190,6 +192,11 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             mint,
             probe,
             verify,
+            copies,
+            progress: match store_config.kind {
+                StoreKind::Embedded => upkeep::OFTEN,
+                StoreKind::Kubernetes => upkeep::SELDOM,
+            },
             metrics: metrics.common().registries(),
             credentials: metrics.common().credentials(),
             pushes: metrics.common().pushes(),

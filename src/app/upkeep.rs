@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
+    copies::Copies,
     if_any,
     probes::Probes,
     pull_secrets::PullSecrets,
     pushes,
     renewal::{self, Renewer},
+    told::Told,
     verify::{Verifier, pods},
 };
 use crate::{
@@ -22,7 +24,8 @@ use crate::{
     store::Store,
 };
 
-/// Asks registries whether they are up and what was pushed is there, has their tokens issued, and brings their credentials to namespaces.
+/// Asks registries whether they are up and what was pushed is there, copies what somebody wants to be there, has their tokens issued, and brings
+/// their credentials to namespaces.
 pub(super) struct Upkeep {
     /// Where the registries are.
     pub(super) store: Arc<dyn Store>,
@@ -34,6 +37,10 @@ pub(super) struct Upkeep {
     pub(super) probe: Duration,
     /// How often the targets of pushes are asked for; zero: never.
     pub(super) verify: Duration,
+    /// How many images are copied at once.
+    pub(super) copies: usize,
+    /// How often it is kept how far a copy has come.
+    pub(super) progress: Duration,
     /// What is counted of them.
     pub(super) metrics: RegistryMetrics,
     /// What is counted of tokens.
@@ -81,8 +88,21 @@ impl Upkeep {
             clock,
             self.credentials.clone(),
         );
+        let told = Told {
+            store: self.store.clone(),
+            metrics: self.pushes.clone(),
+        };
+        let copies = Copies::new(
+            Arc::new(told),
+            self.client.clone(),
+            Box::new(self.mint.clone()),
+            self.pushes.clone(),
+            self.copies,
+            self.progress,
+        );
         tokio::select! {
             never = renewer.run() => never,
+            never = copies.run() => never,
             never = probes.run() => never,
             never = verifier.run() => never,
             never = if_any(looking) => never,
@@ -91,6 +111,12 @@ impl Upkeep {
         }
     }
 }
+
+/// How often it is kept how far a copy has come, where that is a file of this machine.
+pub(super) const OFTEN: Duration = Duration::from_secs(1);
+
+/// The same where it is an object of a cluster.
+pub(super) const SELDOM: Duration = Duration::from_secs(5);
 
 /// Whoever asks registries and whoever has their tokens issued, with whom they are trusted to be certified by. Reads files.
 pub(super) fn clients(issuers: config::Issuers) -> (oci::Client, Mint) {

@@ -143,6 +143,9 @@ pub struct Pushes {
     /// How often the target of each latest push is asked whether it is still there; `0s`: never. Variable: `WAYPOST_PUSHES__VERIFY`.
     #[schemars(extend("examples" = ["10m"]))]
     pub verify: String,
+    /// How many images Waypost copies at once. Variable: `WAYPOST_PUSHES__COPIES`.
+    #[schemars(range(min = 1, max = 64))]
+    pub copies: u8,
 }
 
 /// Where registries and push records are kept.
@@ -369,6 +372,7 @@ impl Default for Pushes {
             route: true,
             pin: false,
             verify: "10m".to_owned(),
+            copies: 4,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Resolver {
                 route: pushes.route,
                 pin: pushes.pin,
                 verify: verify?,
+                copies: pushes.copies.into(),
             },
             store: Store {
                 kind: store.kind,

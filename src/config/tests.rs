@@ -67,6 +67,7 @@ fn lines(config: &Config) -> Vec<String> {
         format!("pushes.route {}", pushes.route),
         format!("pushes.pin {}", pushes.pin),
         format!("pushes.verify {:?}", pushes.verify),
+        format!("pushes.copies {}", pushes.copies),
         format!("store.kind {:?}", store.kind),
         format!("store.path {}", store.path.display()),
         format!("registries.dir {:?}", registries.dir),
@@ -98,7 +99,7 @@ fn lines(config: &Config) -> Vec<String> {
     ]
 }
 
-const DEFAULTS: [&str; 37] = [
+const DEFAULTS: [&str; 38] = [
     "server.webhook.listen 127.0.0.1:8443",
     "server.webhook.client_ca None",
     "server.webhook.drain 15s",
@@ -111,6 +112,7 @@ const DEFAULTS: [&str; 37] = [
     "pushes.route true",
     "pushes.pin false",
     "pushes.verify 600s",
+    "pushes.copies 4",
     "store.kind Embedded",
     "store.path data/waypost.redb",
     "registries.dir None",
@@ -139,7 +141,7 @@ const DEFAULTS: [&str; 37] = [
 ];
 
 /// Key, its value in YAML, its value in a variable, the line it makes.
-const KEYS: [(&str, &str, &str, &str); 37] = [
+const KEYS: [(&str, &str, &str, &str); 38] = [
     ("server.webhook.listen", "0.0.0.0:1", "0.0.0.0:1", "0.0.0.0:1"),
     ("server.webhook.client_ca", "ca.pem", "ca.pem", "Some(\"ca.pem\")"),
     ("server.webhook.drain", "1m 30s", "1m30s", "90s"),
@@ -157,6 +159,7 @@ const KEYS: [(&str, &str, &str, &str); 37] = [
     ("pushes.route", "false", "false", "false"),
     ("pushes.pin", "true", "true", "true"),
     ("pushes.verify", "0s", "0s", "0ns"),
+    ("pushes.copies", "1", "1", "1"),
     ("store.kind", "kubernetes", "kubernetes", "Kubernetes"),
     ("store.path", "/s", "/s", "/s"),
     ("registries.dir", "/r", "/r", "Some(\"/r\")"),
@@ -464,6 +467,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "is too short",
             "`1s` or more",
         ),
+        ("pushes: {copies: 0}", "out-of-range", "1:18", "at least 1", ""),
         (
             "pushes: {route: yes}",
             "wrong-type",

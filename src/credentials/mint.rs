@@ -5,7 +5,7 @@
 use crate::{
     credentials::{IssueError, Issued, gcr},
     oci::Roots,
-    registry::{EcrIssuer, GoogleIssuer, Issuer, Key, Registry, Scheme},
+    registry::{EcrIssuer, GoogleIssuer, Issuer, Key, Registry, Repositories, Scheme},
 };
 
 /// Whoever has tokens issued.
@@ -71,6 +71,34 @@ impl Mint {
         match self.issuer(registry, key)? {
             Issuer::Ecr(issuer) => self.ecr_push(registry, issuer, key).await,
             Issuer::Google(issuer) => self.google(issuer, key)?.push_token().await,
+        }
+    }
+
+    /// Makes a repository that is pushed to, where its registry is one that has to have it and says that it is to be made. Whether it is there
+    /// now: one that is there already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it was not made, as [`Mint::pull`].
+    pub async fn make_repository(
+        &self,
+        registry: &Registry,
+        key: Option<&Key>,
+        name: &str,
+    ) -> Result<bool, IssueError> {
+        let Some(Issuer::Ecr(EcrIssuer {
+            repositories: Some(repositories),
+            ..
+        })) = &registry.issuer
+        else {
+            return Ok(false);
+        };
+        match self.issuer(registry, key)? {
+            Issuer::Ecr(issuer) => self
+                .ecr_make(registry, issuer, key, name, repositories)
+                .await
+                .map(|()| true),
+            Issuer::Google(_) => Ok(false),
         }
     }
 
@@ -155,7 +183,7 @@ impl Mint {
             region,
             account,
             pull_role,
-            // That is for whoever pushes.
+            // That is for whoever makes one.
             repositories: _,
         } = issuer;
         let host = &*registry.address.host;
@@ -173,6 +201,34 @@ impl Mint {
             endpoints: Endpoints::default(),
         };
         Ecr::new(settings, self.tls()?)
+    }
+
+    #[cfg(feature = "ecr")]
+    async fn ecr_make(
+        &self,
+        registry: &Registry,
+        issuer: &EcrIssuer,
+        key: Option<&Key>,
+        name: &str,
+        repositories: &Repositories,
+    ) -> Result<(), IssueError> {
+        let Repositories { immutable_tags, tags } = repositories.clone();
+        let settings = super::ecr::RepositorySettings { immutable_tags, tags };
+        self.ecr(registry, issuer, key)?
+            .create_repository(name, &settings)
+            .await
+    }
+
+    #[cfg(not(feature = "ecr"))]
+    async fn ecr_make(
+        &self,
+        _: &Registry,
+        _: &EcrIssuer,
+        _: Option<&Key>,
+        _: &str,
+        _: &Repositories,
+    ) -> Result<(), IssueError> {
+        Err(misconfigured(WITHOUT_ECR))
     }
 
     #[cfg(not(feature = "ecr"))]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::register;
 use crate::pushes::State;
@@ -12,6 +12,8 @@ use crate::pushes::State;
 pub struct PushMetrics {
     told: IntCounterVec,
     records: IntGaugeVec,
+    queue: IntGauge,
+    sent: IntCounterVec,
 }
 
 /// What became of the questions whether targets are there. Clones share it. The label is a registry's id, which an admin gave it.
@@ -47,15 +49,25 @@ impl PushMetrics {
     pub(super) fn register(registry: &Registry) -> Self {
         let told = Opts::new(
             "waypost_pushes_total",
-            "Pushes that somebody told of, by REST or as a registry, by their state. What is told twice counts twice.",
+            "Pushes that somebody told of, by REST or as a registry, or that Waypost copies, by their state. What is told twice counts twice.",
         );
         let records = Opts::new(
             "waypost_push_records",
             "Images that are in a registry, as far as push records say.",
         );
+        let queue = IntGauge::new(
+            "waypost_push_queue",
+            "Copies that were asked for and have not ended; 0 where this process makes none.",
+        );
+        let sent = Opts::new(
+            "waypost_push_bytes_total",
+            "Bytes of images that were sent to a registry, some of them perhaps more than once.",
+        );
         Self {
             told: register(registry, IntCounterVec::new(told, &["registry", "state"])),
             records: register(registry, IntGaugeVec::new(records, &["registry"])),
+            queue: register(registry, queue),
+            sent: register(registry, IntCounterVec::new(sent, &["registry"])),
         }
     }
 
@@ -70,9 +82,22 @@ impl PushMetrics {
         self.records.with_label_values(&[id]).set(count);
     }
 
+    /// So many copies have not ended.
+    pub fn set_queue(&self, count: usize) {
+        self.queue.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many bytes more were sent to a registry.
+    pub fn sent(&self, id: &str, bytes: u64) {
+        if bytes > 0 {
+            self.sent.with_label_values(&[id]).inc_by(bytes);
+        }
+    }
+
     /// The registry is no longer there.
     pub fn remove(&self, id: &str) {
         // Those that were never counted are gone as well.
+        let _ = self.sent.remove_label_values(&[id]);
         let _ = self.records.remove_label_values(&[id]);
         for state in State::ALL {
             let _ = self.told.remove_label_values(&[id, state.as_str()]);

@@ -72,6 +72,32 @@ impl Image {
         Self::parse(&source?).ok()
     }
 
+    /// What the image is called in a registry, by the registry's names, or why it can have no name there. It has the image's tag, or its
+    /// digest where it has no tag.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why not.
+    pub fn target_in(&self, registry: &Registry) -> Result<Self, String> {
+        let Ok(reference) = Reference::parse(&self.0) else {
+            return Err("it can have no name in a registry".to_owned());
+        };
+        let target = registry.names.target(&reference);
+        if let Some(target) = target.and_then(|target| Self::parse(&target).ok()) {
+            return Ok(target);
+        }
+        Err(match registry.names.from() {
+            Some(from) if !from.eq_ignore_ascii_case(reference.registry()) => format!(
+                "by its `names` the registry has images of {from} alone, and this one is of {}",
+                reference.registry()
+            ),
+            _ => format!(
+                "`{}`, the registry's `names`, make no valid reference of it: it would be too long, or have a port in the middle",
+                registry.names.template()
+            ),
+        })
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -84,6 +84,7 @@ pushes:
   route: {{ .Values.pushes.route }}
   pin: {{ .Values.pushes.pin }}
   verify: {{ .Values.pushes.verify }}
+  copies: {{ .Values.pushes.copies }}
 pull:
   policy: {{ .Values.inject.pullPolicy }}
   secret: {{ .Values.pull.secret }}
