@@ -250,7 +250,7 @@ fn an_object_that_somebody_makes_is_copied_once_and_again_when_he_says_so() {
             (&json!("PENDING"), &json!(1))
         );
         // After a restart it is the same one.
-        assert_eq!(Home::open(case).copies(), [push.clone()]);
+        assert_eq!(Home::open(case).copies(), std::slice::from_ref(&push));
         assert_eq!(leader.copy(&push), Ok(Some(copy)));
         leader.copied("org/app:1", What::Begun);
         leader.copied(
@@ -488,7 +488,7 @@ fn a_replica_of_the_webhook_asks_from_aside_with_its_rights() {
         eventually("the registry is known", || replica.followed("prod"));
         replica.ask_from_aside(wanted.clone()).unwrap();
         let push = id("org/app:1", "prod");
-        assert_eq!(replica.copies(), [push.clone()]);
+        assert_eq!(replica.copies(), std::slice::from_ref(&push));
         eventually("the leader sees it", || {
             (leader.copies() == [push.clone()]).then_some(())
         });
