@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod core;
+pub mod distribution;
 pub mod load;
 pub mod pushes;
 pub mod rules;

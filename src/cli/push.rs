@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::ValueHint;
+use futures_util::{StreamExt, stream};
 
+use self::bars::Screen;
 use super::{FINDINGS, output, write_stdout};
 use crate::app::{Copier, Planned};
 use crate::oci::copy::{BlobState, Copied, Progress};
@@ -74,7 +76,7 @@ pub struct Args {
     pub plain_http: Vec<String>,
 }
 
-/// Copies them, one after the other.
+/// Copies them, some at the same time.
 ///
 /// # Errors
 /// When nothing can be begun: an image that is none, a file that cannot be read.
@@ -88,23 +90,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut failed = 0;
+        let screen = Screen::new(args.images.len());
+        let mut planned = Vec::with_capacity(args.images.len());
         for image in &args.images {
-            let planned = copier
-                .plan(image, &args.to, args.name.as_deref(), args.referrers)
-                .await?;
-            let target = planned.target.clone();
-            let begun = Instant::now();
-            let progress = Arc::new(Progress::new());
-            match shown(image, planned, progress.clone()).await {
-                Ok(copied) => {
-                    output::remark(&summary(image, &copied, &progress, begun.elapsed()));
-                    let name = target.split('@').next().unwrap_or(&target);
-                    write_stdout(format!("{name}@{}\n", copied.digest))?;
-                }
-                Err(error) => {
+            let plan = copier.plan(image, &args.to, args.name.as_deref(), args.referrers);
+            planned.push((image, plan.await?));
+        }
+        let copying = planned
+            .into_iter()
+            .map(|(image, planned)| copy(&screen, image, planned));
+        let mut copying = stream::iter(copying).buffered(AT_ONCE);
+        let mut failed = 0;
+        while let Some(done) = copying.next().await {
+            match done {
+                Ok(there) => screen.aside(|| write_stdout(there))?,
+                Err(said) => {
                     failed += 1;
-                    output::remark(&format!("{image} was not copied to {target}: {error}"));
+                    screen.aside(|| output::remark(&said));
                 }
             }
         }
@@ -119,9 +121,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Copies one, and says how it went: the line for stdout, or what is wrong.
+async fn copy(screen: &Screen, image: &str, planned: Planned) -> Result<String, String> {
+    let target = planned.target.clone();
+    let begun = Instant::now();
+    let progress = Arc::new(Progress::new());
+    match shown(screen, image, planned, progress.clone()).await {
+        Ok(copied) => {
+            screen.aside(|| output::remark(&summary(image, &copied, &progress, begun.elapsed())));
+            let name = target.split('@').next().unwrap_or(&target);
+            Ok(format!("{name}@{}\n", copied.digest))
+        }
+        Err(error) => Err(format!("{image} was not copied to {target}: {error}")),
+    }
+}
+
 /// Copies, and shows how far it is.
-async fn shown(image: &str, planned: Planned, progress: Arc<Progress>) -> Result<Copied, crate::oci::copy::CopyError> {
-    let mut bars = bars::Bars::begin(image, &planned.target);
+async fn shown(
+    screen: &Screen,
+    image: &str,
+    planned: Planned,
+    progress: Arc<Progress>,
+) -> Result<Copied, crate::oci::copy::CopyError> {
+    let mut bars = screen.begin(image, &planned.target);
     let mut copying = std::pin::pin!(planned.run(progress.clone()));
     let mut look = tokio::time::interval(bars.every());
     loop {
@@ -164,3 +186,6 @@ fn summary(image: &str, copied: &Copied, progress: &Progress, took: Duration) ->
     }
     text
 }
+
+/// Images on their way: what they have in common is sent once, and while one waits for an answer another is sent.
+const AT_ONCE: usize = 4;
