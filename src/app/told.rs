@@ -81,7 +81,14 @@ impl Pushes for Told {
     }
 
     fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
-        self.store.ask(order)
+        async move {
+            let asked = self.store.ask(order).await?;
+            if !asked.joined {
+                self.metrics.told(&asked.record.registry, State::Pending);
+            }
+            Ok(asked)
+        }
+        .boxed()
     }
 
     fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {

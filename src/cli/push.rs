@@ -12,11 +12,13 @@ use clap::ValueHint;
 use futures_util::{StreamExt, stream};
 
 use self::bars::Screen;
-use super::{FINDINGS, output, write_stdout};
-use crate::app::{Copier, Planned};
+use super::remote::{self, LoginArgs, Work};
+use super::{FINDINGS, Invalid, output, write_stdout};
+use crate::app::{Copier, Planned, Server, ServerFlags, Wanted};
+use crate::config::Config;
 use crate::oci::copy::{BlobState, Copied, Progress};
 
-/// Copy images from where they are into a registry.
+/// Copy images from where they are into a registry: here, or by a Waypost that runs.
 ///
 /// Every platform of an image comes along, byte for byte: its digest stays. What the registry has is not sent again, and what it has in
 /// another repository it takes from there; a connection that breaks goes on where it broke. The tag is written last, so that nobody
@@ -25,14 +27,28 @@ use crate::oci::copy::{BlobState, Copied, Progress};
 /// An image `docker.io/library/alpine:3.22` is `HOST/ORGANIZATION/docker.io/library/alpine:3.22` there, which is where the rule
 /// `rewrite: {prefix: HOST/ORGANIZATION}` looks for it, unless --as says another name.
 ///
-/// The logins are those of this machine: of `docker login`, `podman login` and the like. Nobody keeps a record of such a push: Waypost
-/// does not pull from there because of it. Report it for that (see docs/pushes.md).
+/// With --server a Waypost that runs copies them, keeps a record of each push, and from then on leads new Pods there. --to is the id of a registry
+/// that is registered with it then. The command waits for the end; interrupted, the push goes on. On the machine of `waypost serve`, where
+/// --server is a name of that machine, token and authority are those of its configuration.
 ///
-/// On stdout it says where each image is, with its digest.
+/// Without --server this command copies them itself, by the logins of this machine: of `docker login`, `podman login` and the like. Nobody
+/// keeps a record of such a push: Waypost does not pull from there because of it. Report it for that (see docs/pushes.md).
+///
+/// On stdout it says where each image is, with its digest; with --no-wait the ids of the pushes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  One image, with everything that it runs on:
+  By the Waypost of this machine, into the registry `corp`, and new Pods pull it from there:
+      waypost push alpine:3.22 --to corp --server https://127.0.0.1:8444
+
+  By one elsewhere, as another user than the registry has:
+      waypost push alpine:3.22 --to corp --server https://waypost.example.com --token-file token \\
+          --username pusher --password-file password
+
+  What failed, again:
+      waypost push alpine:3.22 --to corp --server https://127.0.0.1:8444 --retry
+
+  Without any Waypost, with everything that it runs on:
       waypost push alpine:3.22 --to registry.example.com/mirror
 
   Under another name, with its signatures:
@@ -44,19 +60,19 @@ Examples:
   Which digest has it there?
       waypost push alpine --to registry.example.com/mirror | cut -d@ -f2
 
-Exit status: 0 all are there, 1 some are not, 2 usage or configuration.")]
+Exit status: 0 all are there, 1 some are not, 2 usage, configuration or server, 130 interrupted.")]
 pub struct Args {
     /// The images.
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
-    /// The registry that they go into, and the organization there: `registry.example.com/mirror`.
-    #[arg(long, value_name = "HOST[/ORGANIZATION]")]
+    /// The registry that they go into, and the organization there: `registry.example.com/mirror`. With --server, its id.
+    #[arg(long, value_name = "HOST[/ORGANIZATION]|ID")]
     pub to: String,
 
     /// What the image is called there, below --to, with another tag if need be; or a template for the names of several:
     /// `{repository}`, which keeps the tags.
-    #[arg(long = "as", value_name = "NAME[:TAG]|TEMPLATE")]
+    #[arg(long = "as", value_name = "NAME[:TAG]|TEMPLATE", conflicts_with = "server")]
     pub name: Option<String>,
 
     /// Take signatures, SBOMs, and whatever else refers to an image along.
@@ -64,26 +80,54 @@ pub struct Args {
     pub referrers: bool,
 
     /// The file with logins, as `docker login` writes it [default: those of this user].
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "server")]
     pub authfile: Option<PathBuf>,
 
-    /// A file with authorities whose certificates are trusted, besides those that everybody trusts.
+    /// A file with authorities whose certificates are trusted, besides those that everybody trusts: of registries, or, with --server, of the
+    /// server [default with a --server of this machine: `ca.crt` in `tls.dir`].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
 
     /// Reach this host without TLS. Those of this machine are without being asked, where they have no TLS.
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "server")]
     pub plain_http: Vec<String>,
+
+    /// The Waypost that copies them, by the address of its REST API.
+    #[arg(long, value_name = "https://HOST:PORT", value_hint = ValueHint::Url, help_heading = BY_SERVER)]
+    pub server: Option<String>,
+
+    /// The file with the token for it [default: the variable WAYPOST_TOKEN, or `push.token` beside the store where the server is this machine's].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "server", help_heading = BY_SERVER)]
+    pub token_file: Option<PathBuf>,
+
+    /// Do not wait for the end.
+    #[arg(long, requires = "server", help_heading = BY_SERVER)]
+    pub no_wait: bool,
+
+    /// Push again what there is a record of already, and nothing else.
+    #[arg(long, requires = "server", help_heading = BY_SERVER)]
+    pub retry: bool,
+
+    #[expect(missing_docs, reason = "clap shows the docs of what is flattened")]
+    #[command(flatten, next_help_heading = BY_SERVER)]
+    pub login: LoginArgs,
 }
 
-/// Copies them, some at the same time.
+/// Copies them, some at the same time, or has whoever is asked copy them.
 ///
 /// # Errors
-/// When nothing can be begun: an image that is none, a file that cannot be read.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+/// When nothing can be begun: an image that is none, a file that cannot be read, a server that does not answer.
+pub fn run(args: &Args, config: impl FnOnce() -> Result<Config, Invalid>) -> anyhow::Result<ExitCode> {
+    if args.server.is_some() {
+        return by_server(args, &config()?);
+    }
+    if args.login.username.is_some() {
+        bail!("--username is for --server; without it the logins are those of this machine, or of --authfile");
+    }
     if args.name.as_ref().is_some_and(|name| !name.contains('{')) && args.images.len() > 1 {
         bail!("--as is the name of one image, and {} are given", args.images.len());
     }
+    output::remark("without --server nothing is recorded, and Pods are not led there");
     let (mut copier, problems) = Copier::new(args.authfile.clone(), args.plain_http.clone(), args.ca_file.clone())?;
     for problem in problems {
         output::remark(&format!("an authority of this machine cannot be used: {problem}"));
@@ -134,6 +178,33 @@ async fn copy(screen: &Screen, image: &str, planned: Planned) -> Result<String, 
         }
         Err(error) => Err(format!("{image} was not copied to {target}: {error}")),
     }
+}
+
+fn by_server(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    if args.to.contains(['.', '/', ':']) {
+        bail!(
+            "--to is the id of a registry with --server, and `{}` is none: `GET /v1/registries` lists them",
+            args.to.escape_debug()
+        );
+    }
+    let flags = ServerFlags {
+        url: args.server.clone(),
+        token_file: args.token_file.clone(),
+        ca_file: args.ca_file.clone(),
+    };
+    let server = Server::of(&flags, config)?;
+    let wanted = Wanted {
+        registry: args.to.clone(),
+        referrers: args.referrers,
+        login: args.login.login()?,
+    };
+    let work = Work {
+        server: &server,
+        wanted: &wanted,
+        retry: args.retry,
+        wait: !args.no_wait,
+    };
+    remote::push(&work, &args.images, "the same command, with --retry")
 }
 
 /// Copies, and shows how far it is.
@@ -189,3 +260,5 @@ fn summary(image: &str, copied: &Copied, progress: &Progress, took: Duration) ->
 
 /// Images on their way: what they have in common is sent once, and while one waits for an answer another is sent.
 const AT_ONCE: usize = 4;
+
+const BY_SERVER: &str = "By a Waypost that runs";

@@ -83,10 +83,13 @@ impl Record {
         let at = event.at.min(received);
         let mut next = self.clone();
         match &event.what {
-            // Nobody waits for it any more.
-            _ if event.origin == Origin::Copy && self.copying.is_none() && !matches!(event.what, What::Asked(_)) => {}
+            What::Begun | What::Progress { .. } | What::Succeeded { .. } | What::Failed { .. }
+                if event.origin == Origin::Copy && self.copying.is_none() =>
+            {
+                // Nobody waits for it any more.
+            }
             What::Asked(copying) => next.ask(copying, at),
-            What::Progress { total, done } => next.progress(*total, *done),
+            What::Progress { total, done } => next.progress(event.origin, *total, *done),
             What::Begun => next.begin(event.origin, at),
             What::Failed { error } => next.end(event.origin, at, State::Failed, Some(error.clone())),
             What::Succeeded { target, digest } if event.origin == Origin::Copy => {
@@ -131,8 +134,9 @@ impl Record {
         self.copying = Some(copying.clone());
     }
 
-    fn progress(&mut self, total: u64, done: u64) {
-        if let Some(open) = self.last_attempt.as_mut().filter(|last| last.state == State::Running) {
+    fn progress(&mut self, origin: Origin, total: u64, done: u64) {
+        let open = self.last_attempt.as_mut().filter(|last| last.state == State::Running);
+        if let Some(open) = open.filter(|_| origin == Origin::Copy) {
             (open.bytes_total, open.bytes_done) = (Some(total), Some(done));
         }
     }
@@ -261,4 +265,4 @@ impl Record {
 const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 /// After that nobody says any more how a push ended that somebody began.
-const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const ABANDONED: SignedDuration = SignedDuration::from_hours(24);

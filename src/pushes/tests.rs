@@ -78,7 +78,7 @@ fn pushed_or_gone() -> impl Strategy<Value = What> {
 }
 
 fn whats() -> impl Strategy<Value = What> {
-    let error = select(vec!["denied", "time-out"]);
+    let error = errors();
     prop_oneof![
         4 => pushed_or_gone(),
         1 => digests().prop_map(|digest| withdrawn(Some(digest))),
@@ -88,8 +88,37 @@ fn whats() -> impl Strategy<Value = What> {
     ]
 }
 
+fn errors() -> impl Strategy<Value = &'static str> {
+    select(vec!["denied", "time-out"])
+}
+
+fn asked(second: i64) -> What {
+    What::Asked(Copying {
+        asked_at: at(second),
+        referrers: false,
+        source: None,
+        login: None,
+    })
+}
+
+/// What is told of a copy, by whoever makes it.
+fn copied() -> impl Strategy<Value = What> {
+    prop_oneof![
+        3 => (0..20_i64).prop_map(asked),
+        2 => Just(What::Begun),
+        2 => (0..3_u64, 0..3_u64).prop_map(|(total, done)| What::Progress { total, done }),
+        1 => digests().prop_map(succeeded),
+        1 => errors().prop_map(|error| What::Failed { error: error.into() }),
+        1 => digests().prop_map(inspected),
+    ]
+}
+
 fn origins() -> impl Strategy<Value = Origin> {
     select(vec![Origin::Report, Origin::Notification, Origin::Verification])
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![origins(), Just(Origin::Copy)]
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -97,7 +126,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    (0..20_i64, origins(), whats()).prop_map(|(second, origin, what)| event(second, origin, what))
+    prop_oneof![
+        3 => (0..20_i64, origins(), whats()).prop_map(|(second, origin, what)| event(second, origin, what)),
+        2 => (0..20_i64, copied()).prop_map(|(second, what)| event(second, Origin::Copy, what)),
+    ]
 }
 
 /// Each at another time, in any order, by one who tells.
@@ -147,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn a_failed_or_running_push_changes_no_success(before in events(), second in 0..20_i64, origin in origins()) {
+    fn a_failed_or_running_push_changes_no_success(before in events(), second in 0..20_i64, origin in any_origin()) {
         let record = told(&before);
         for what in [What::Begun, failed()] {
             if let Some(after) = record.after(&event(second, origin, what), at(1_000_000), 100) {
@@ -168,8 +200,9 @@ proptest! {
         if record.last_success.is_none() && record.withdrawn_at.is_some_and(|withdrawn| withdrawn > late.at) {
             prop_assert_eq!(after.last_success, None);
         }
-        // But for the end of what goes on, by a clock that is behind.
-        let ends = |last: &Attempt| !last.state.is_final() && late.origin == Origin::Report;
+        // But for the end of what goes on, by a clock that is behind, and for a copy's own.
+        let is_copys = late.origin == Origin::Copy;
+        let ends = |last: &Attempt| !last.state.is_final() && late.origin == Origin::Report || is_copys;
         if record.last_attempt.as_ref().is_some_and(|last| last.moment() > late.at && !ends(last)) {
             prop_assert_eq!(after.last_attempt, record.last_attempt);
         }
@@ -195,12 +228,207 @@ proptest! {
         if after.last_attempt == record.last_attempt {
             prop_assert_eq!(more, 0);
         } else {
-            // One that goes on ends; else it is another one.
-            let ends = open && event.what != What::Begun;
+            // One that goes on ends, or comes further; else it is another one.
+            let is_copys = event.origin == Origin::Copy;
+            let ends = open && match event.what {
+                What::Asked(_) => false,
+                What::Begun => is_copys,
+                _ => true,
+            };
             prop_assert_eq!(more, u32::from(!ends));
             let begun = record.last_attempt.filter(|_| ends).map(|last| last.started_at);
             prop_assert!(after.last_attempt.unwrap().moment() <= event.at.max(begun.unwrap_or(event.at)));
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn while_it_is_copied_only_the_copy_says_how_it_goes(before in events(), event in any_event()) {
+        let record = told(&before);
+        if record.copying.is_some() && event.origin != Origin::Copy {
+            let after = record.after(&event, at(1_000_000), 100).unwrap_or_else(|| record.clone());
+            prop_assert_eq!((after.last_attempt, after.copying), (record.last_attempt, record.copying));
+        }
+    }
+
+    #[test]
+    fn a_copy_is_there_as_long_as_its_attempt_goes_on(events in events()) {
+        let record = told(&events);
+        let state = record.last_attempt.as_ref().map(|last| last.state);
+        if record.copying.is_some() {
+            prop_assert!(matches!(state, Some(State::Pending | State::Running)), "{state:?}");
+        } else {
+            prop_assert_ne!(state, Some(State::Pending));
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_copy_that_nobody_waits_for_changes_no_attempt_nor_success(before in events(), what in copied()) {
+        let mut record = told(&before);
+        record.copying = None;
+        if !matches!(what, What::Asked(_) | What::Inspected { .. }) {
+            prop_assert_eq!(record.after(&event(19, Origin::Copy, what), at(1_000_000), 100), None);
+        }
+    }
+}
+
+/// After each of these events: the state, the attempt, bytes, when it began and ended, and whether somebody waits for it.
+type Seen = (State, u32, Option<(u64, u64)>, i64, Option<i64>, bool);
+
+fn seen(events: &[Event]) -> Vec<Seen> {
+    let record = |count| told(&events[..count]);
+    let seen = |record: Record| {
+        let last = record.last_attempt?;
+        let second = |moment: Timestamp| moment.as_second() - at(0).as_second();
+        let bytes = last.bytes_total.zip(last.bytes_done);
+        let ended = last.finished_at.map(second);
+        let begun = second(last.started_at);
+        Some((last.state, last.attempt, bytes, begun, ended, record.copying.is_some()))
+    };
+    (1..=events.len()).filter_map(|count| seen(record(count))).collect()
+}
+
+fn copy(second: i64, what: What) -> Event {
+    event(second, Origin::Copy, what)
+}
+
+fn progress(done: u64) -> What {
+    What::Progress { total: 9, done }
+}
+
+#[test]
+fn a_copy_waits_begins_comes_on_and_ends() {
+    let events = [
+        copy(1, asked(1)),
+        copy(3, What::Begun),
+        copy(4, progress(0)),
+        copy(5, progress(9)),
+        copy(6, succeeded("sha256:1")),
+        copy(6, inspected("sha256:1")),
+    ];
+    use State::*;
+    assert_eq!(
+        seen(&events),
+        [
+            (Pending, 1, None, 1, None, true),
+            (Running, 1, None, 3, None, true),
+            (Running, 1, Some((9, 0)), 3, None, true),
+            (Running, 1, Some((9, 9)), 3, None, true),
+            (Succeeded, 1, Some((9, 9)), 3, Some(6), false),
+            (Succeeded, 1, Some((9, 9)), 3, Some(6), false),
+        ]
+    );
+    let success = told(&events).last_success.unwrap();
+    assert_eq!((&*success.digest, success.finished_at), ("sha256:1", at(6)));
+    assert_eq!(
+        success.platforms.len(),
+        1,
+        "what is in it is known by whoever has copied it"
+    );
+    // One that fails leaves what is there.
+    let again = [copy(7, asked(7)), copy(8, What::Begun), copy(9, failed())];
+    let events = [&events[..], &again].concat();
+    assert_eq!(
+        seen(&events)[6..],
+        [
+            (Pending, 2, None, 7, None, true),
+            (Running, 2, None, 8, None, true),
+            (Failed, 2, None, 8, Some(9), false),
+        ]
+    );
+    let record = told(&events);
+    assert_eq!(record.last_attempt.unwrap().error.as_deref(), Some("denied"));
+    assert_eq!(record.last_success, Some(success));
+}
+
+#[test]
+fn a_copy_that_somebody_else_goes_on_with_begins_anew_and_is_the_same_attempt() {
+    let events = [
+        copy(1, asked(1)),
+        copy(2, What::Begun),
+        copy(3, progress(5)),
+        // By a clock that is behind, or not.
+        copy(0, What::Begun),
+        copy(9, What::Begun),
+        copy(10, progress(2)),
+        copy(11, failed()),
+    ];
+    use State::*;
+    assert_eq!(
+        seen(&events)[3..],
+        [
+            (Running, 1, None, 2, None, true),
+            (Running, 1, None, 2, None, true),
+            (Running, 1, Some((9, 2)), 2, None, true),
+            (Failed, 1, Some((9, 2)), 2, Some(11), false),
+        ]
+    );
+}
+
+#[test]
+fn a_copy_is_asked_for_whatever_became_of_the_push_before() {
+    use State::*;
+    for (before, attempt) in [
+        (vec![], 1),
+        (vec![report(1, What::Begun)], 2),
+        (vec![report(1, succeeded("sha256:1"))], 2),
+        (vec![report(1, failed())], 2),
+        (vec![report(1, withdrawn(None))], 1),
+        // By a clock that was set back meanwhile.
+        (vec![report(100, succeeded("sha256:1"))], 2),
+    ] {
+        let events = [&before[..], &[copy(5, asked(5)), copy(6, asked(6))]].concat();
+        // Whoever comes second joins.
+        let expected = (Pending, attempt, None, 5, None, true);
+        assert!(seen(&events).ends_with(&[expected; 2]), "{before:?}");
+        let record = told(&events);
+        assert_eq!(record.copying.unwrap().asked_at, at(5));
+        assert_eq!(record.last_success, told(&before).last_success);
+    }
+}
+
+#[test]
+fn what_others_tell_while_it_is_copied_is_of_what_is_there_alone() {
+    let begun = [copy(1, asked(1)), copy(2, What::Begun)];
+    for (second, origin, what) in [
+        (3, Origin::Report, What::Begun),
+        (3, Origin::Report, succeeded("sha256:2")),
+        (3, Origin::Report, failed()),
+        (3, Origin::Notification, succeeded("sha256:2")),
+        (100_000, Origin::Notification, succeeded("sha256:2")),
+        (3, Origin::Verification, withdrawn(None)),
+    ] {
+        let pushed = matches!(what, What::Succeeded { .. }).then_some("sha256:2");
+        let events = [&begun[..], &[event(second, origin, what)]].concat();
+        let record = told(&events);
+        assert_eq!(record.last_attempt, told(&begun).last_attempt);
+        assert_eq!(record.copying, told(&begun).copying);
+        assert_eq!(record.last_success.map(|success| success.digest).as_deref(), pushed);
+    }
+    // The registry notifies of the copy itself, before it has ended or after.
+    let noticed = event(5, Origin::Notification, succeeded("sha256:1"));
+    let ended = copy(6, succeeded("sha256:1"));
+    let before = told(&[&begun[..], &[noticed.clone(), ended.clone()]].concat());
+    let after = told(&[&begun[..], &[ended, noticed]].concat());
+    assert_eq!(before.last_attempt, after.last_attempt);
+    assert_eq!(unnumbered(&before), unnumbered(&after));
+    assert_eq!(before.last_attempt.unwrap().attempt, 1);
+}
+
+#[test]
+fn what_is_withdrawn_while_it_is_copied_was_there_before_it_ended() {
+    let copied = [copy(1, asked(1)), copy(2, What::Begun), copy(5, succeeded("sha256:1"))];
+    let withdrawn = |second| event(second, Origin::Verification, withdrawn(None));
+    for (second, is_there) in [(4, true), (6, false)] {
+        let [asked, begun, ended] = copied.clone();
+        let record = told(&[asked, begun, withdrawn(second), ended]);
+        assert_eq!(record.last_success.is_some(), is_there, "{second}");
+        assert_eq!(
+            record.last_attempt.unwrap().state,
+            State::Succeeded,
+            "the copy went well"
+        );
     }
 }
 
@@ -289,6 +517,25 @@ fn of_two_at_the_same_time_the_one_that_was_told_of_last_is_the_later() {
     assert_eq!(*other.last_success.as_ref().unwrap().digest, *"sha256:1");
     let elsewhere = told(&[report(1, succeeded("sha256:3"))]);
     assert!(both.last_success.unwrap().order() > elsewhere.last_success.unwrap().order());
+}
+
+#[test]
+fn a_digest_says_more_than_the_tag_beside_it() {
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (image, expected) in [
+        ("alpine".to_owned(), "docker.io/library/alpine:latest".to_owned()),
+        (format!("alpine@{DIGEST}"), format!("docker.io/library/alpine@{DIGEST}")),
+        (
+            format!("alpine:3@{DIGEST}"),
+            format!("docker.io/library/alpine@{DIGEST}"),
+        ),
+        (format!("Quay.IO/x:1@{DIGEST}"), format!("quay.io/x@{DIGEST}")),
+    ] {
+        let meant = Image::meant_by(&Reference::parse(&image).unwrap());
+        assert_eq!(meant.as_str(), expected);
+        assert_eq!(Image::parse(&expected).unwrap(), meant);
+        assert_eq!(meant.tag_may_move(), !image.contains('@'));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The home on one machine: a file.
 //!
 //! What is in the file is in memory, too, from when it is opened, and read there; but for push records, of which there may be a million:
-//! they are read from the file, and which of them are the latest is in memory. A change is in memory once it is on the disk, so that nobody
+//! they are read from the file, and which of them are the latest is in memory, and which are copies that have not ended. A change is in memory once it is on the disk, so that nobody
 //! sees what a crash could take back. One change is made at a time, each by a durable commit; when its caller goes away it is made
 //! nevertheless. A file that is full or cannot be written fails the change and nothing else: whoever comes next opens it again.
 
@@ -140,10 +140,11 @@ impl Embedded {
     }
 
     fn on(medium: Arc<Medium>, name: String, clock: Clock, most_records: usize) -> Result<Self, OpenError> {
-        let (home, Contents { entries, index }) = Home::open(medium, name)?;
+        let (home, contents) = Home::open(medium, name)?;
+        let Contents { entries, index, copies } = contents;
         let (published, _) = watch::channel(listed(&entries));
         let (index, _) = watch::channel(index);
-        let (copies, _) = watch::channel(Copies::default());
+        let (copies, _) = watch::channel(copies);
         let id = format!("{:016x}", home.id()).into();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -199,10 +200,11 @@ impl Inner {
     fn ready(&self, home: &mut Home) -> Result<(), StoreError> {
         match home.ready() {
             Ok(None) => Ok(()),
-            Ok(Some(Contents { entries, index })) => {
+            Ok(Some(Contents { entries, index, copies })) => {
                 tracing::info!("the store can be written again");
                 self.publish(|present| *present = entries);
                 self.index.send_replace(index);
+                self.copies.send_replace(copies);
                 Ok(())
             }
             Err(OpenError::Io { source, .. }) if is_full(&source) => Err(StoreError::Full(source.to_string())),
@@ -402,6 +404,7 @@ impl Store for Embedded {
             inner.commit(home, &write, || {
                 inner.index.send_replace(index);
                 inner.publish(|entries| drop(entries.remove(&id)));
+                inner.show_copies(|copy| copy.id.registry() != id, []);
             })
         })
     }

@@ -6,7 +6,7 @@ use redb::{Database, ReadableDatabase};
 
 use super::{
     failure::{Failure, unpanicked},
-    tables::{PUSHES, PushTable},
+    tables::PushTables,
 };
 
 /// Shared by whoever changes the database, who opens and closes it, and by those who read. It is never closed while somebody reads, so
@@ -37,8 +37,8 @@ impl Handle {
     }
 
     /// Reads push records as they are on the disk, where it is open.
-    pub(super) fn pushes<T>(&self, work: impl FnOnce(&PushTable) -> Result<T, Failure>) -> Option<Result<T, Failure>> {
-        self.with(|database| work(&database.begin_read()?.open_table(PUSHES)?))
+    pub(super) fn pushes<T>(&self, work: impl FnOnce(&PushTables) -> Result<T, Failure>) -> Option<Result<T, Failure>> {
+        self.with(|database| work(&PushTables::open(&database.begin_read()?)?))
     }
 
     fn get(&self) -> RwLockReadGuard<'_, Option<Database>> {

@@ -18,7 +18,7 @@ use super::{
     load::{Contents, Loaded, load},
     medium::{Medium, Shared},
     pushes::range,
-    tables::{CREDENTIALS, ID, META, PUSHES, PushTable, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA},
+    tables::{COPIES, CREDENTIALS, ID, META, PUSHES, PushTables, REGISTRIES, SCHEMA, SEQUENCE, THIS_SCHEMA},
 };
 use crate::pushes::PushId;
 
@@ -53,6 +53,8 @@ pub(super) enum Write<'w> {
         numbers: u64,
         /// What is kept of each from now on. None: it is removed.
         rows: Vec<(PushId, Option<Vec<u8>>)>,
+        /// What is kept of each copy from now on. None: it has ended, and its credential goes.
+        copies: Vec<(PushId, Option<Zeroizing<Vec<u8>>>)>,
     },
 }
 
@@ -77,6 +79,7 @@ impl Home {
                 transaction.open_table(REGISTRIES)?;
                 transaction.open_table(CREDENTIALS)?;
                 transaction.open_table(PUSHES)?;
+                transaction.open_table(COPIES)?;
             }
             transaction.commit()?;
             database.close().map_err(Failure::from)
@@ -112,13 +115,13 @@ impl Home {
     }
 
     /// Reads push records.
-    pub(super) fn pushes<T>(&self, work: impl FnOnce(&PushTable) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn pushes<T>(&self, work: impl FnOnce(&PushTables) -> Result<T, Failure>) -> Result<T, Failure> {
         self.handle.pushes(work).unwrap_or_else(|| Err(Failure::closed()))
     }
 
     /// How many push records there are.
     pub(super) fn records(&self) -> Result<usize, Failure> {
-        self.pushes(|table| Ok(usize::try_from(table.len()?).unwrap_or(usize::MAX)))
+        self.pushes(|tables| Ok(usize::try_from(tables.pushes.len()?).unwrap_or(usize::MAX)))
     }
 
     /// Opens the database again where an error has closed it, and says what is in it then.
@@ -219,6 +222,8 @@ impl Write<'_> {
                         let (begin, end) = range(id);
                         let mut pushes = transaction.open_table(PUSHES)?;
                         pushes.retain_in::<&str, _>(begin.as_str()..end.as_str(), |_, _| false)?;
+                        let mut copies = transaction.open_table(COPIES)?;
+                        copies.retain_in::<&str, _>(begin.as_str()..end.as_str(), |_, _| false)?;
                     }
                 }
                 let mut credentials = transaction.open_table(CREDENTIALS)?;
@@ -229,12 +234,26 @@ impl Write<'_> {
                     };
                 }
             }
-            Self::Pushes { rows, .. } => {
+            Self::Pushes {
+                rows,
+                copies: changes,
+                numbers: _,
+            } => {
                 let mut pushes = transaction.open_table(PUSHES)?;
                 for (id, row) in rows {
                     match row {
                         Some(row) => pushes.insert(id.as_str(), row.as_slice())?,
                         None => pushes.remove(id.as_str())?,
+                    };
+                }
+                if changes.is_empty() {
+                    return Ok(());
+                }
+                let mut copies = transaction.open_table(COPIES)?;
+                for (id, copy) in changes {
+                    match copy {
+                        Some(copy) => copies.insert(id.as_str(), copy.as_slice())?,
+                        None => copies.remove(id.as_str())?,
                     };
                 }
             }
@@ -260,11 +279,13 @@ fn begin(database: &Database) -> Result<WriteTransaction, Failure> {
     Ok(transaction)
 }
 
-/// Brings a store of an older schema up to this one: in the first there were no push records, in the second no tokens that are issued.
+/// Brings a store of an older schema up to this one: in the first there were no push records, in the second no tokens that
+/// are issued, in the third no copies.
 fn migrate(database: &Database) -> Result<(), Failure> {
     let transaction = begin(database)?;
     transaction.open_table(META)?.insert(SCHEMA, THIS_SCHEMA)?;
     transaction.open_table(PUSHES)?;
+    transaction.open_table(COPIES)?;
     Ok(transaction.commit()?)
 }
 

@@ -6,15 +6,15 @@ use super::{
     Entry,
     failure::Failure,
     home::Entries,
-    pushes::{indexed, rows},
+    pushes::{indexed, open_copies, rows},
     record,
     tables::{
-        CREDENTIALS, FIRST_SCHEMA, ID, ISSUED, META, NOTIFY, PULL, PUSH, PUSHES, REGISTRIES, SCHEMA, SEQUENCE,
+        CREDENTIALS, FIRST_SCHEMA, ID, ISSUED, META, NOTIFY, PULL, PUSH, PushTables, REGISTRIES, SCHEMA, SEQUENCE,
         THIS_SCHEMA,
     },
 };
 use crate::{
-    pushes::Index,
+    pushes::{Copies, Index},
     registry::{Credential, Location},
 };
 
@@ -41,6 +41,7 @@ pub(super) enum Loaded {
 pub(super) struct Contents {
     pub(super) entries: Entries,
     pub(super) index: Index,
+    pub(super) copies: Copies,
 }
 
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
@@ -61,7 +62,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
         .ok_or_else(|| damaged("it does not know which store it is"))?
         .value();
     let entries = entries(transaction)?;
-    let records = rows(transaction.open_table(PUSHES)?.range::<&str>(..)?).map(|record| {
+    let tables = PushTables::open(transaction)?;
+    let records = rows(tables.pushes.range::<&str>(..)?).map(|record| {
         let record = record?;
         match entries.contains_key(&*record.registry) {
             true => Ok(record),
@@ -69,7 +71,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, Failure> {
         }
     });
     let index = indexed(Index::default(), records, true)?;
-    let contents = Contents { entries, index };
+    let copies = open_copies(&tables)?;
+    let contents = Contents { entries, index, copies };
     Ok(Loaded::Store { sequence, id, contents })
 }
 

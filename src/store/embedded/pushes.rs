@@ -1,10 +1,11 @@
 //! Push records on one machine: they are in the file, and in memory is only which push of an image is the latest.
 
+mod copies;
 mod page;
 mod room;
 mod written;
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use redb::Range;
@@ -14,10 +15,11 @@ use super::{
     Embedded, Inner,
     failure::Failure,
     home::{Home, Write},
-    tables::PushTable,
+    tables::PushTables,
 };
 use crate::{
-    pushes::{Copies, Event, Index, Order, PushId, Record, Success},
+    pushes::{Copies, Copying, Event, Index, MOST_COPIES, Order, Origin, PushId, Record, Success, Wanted, What},
+    registry::Login,
     store::{Asked, Copy, PushPage, PushQuery, Pushes, StoreError},
 };
 
@@ -26,14 +28,15 @@ struct Told {
     /// Whether there was one before.
     was_there: bool,
     success_before: Option<Success>,
+    copying_before: Option<Copying>,
     record: Record,
     changed: bool,
 }
 
 impl Inner {
-    /// Keeps what happened, all of it or nothing.
-    fn happen(&self, home: &mut Home, events: &[Event]) -> Result<Vec<Record>, StoreError> {
-        let mut told = home.pushes(|table| told(table, events)).map_err(unread)?;
+    /// Keeps what happened, all of it or nothing. `login` is the credential of the copies that are asked for.
+    fn happen(&self, home: &mut Home, events: &[Event], login: Option<&Login>) -> Result<Vec<Record>, StoreError> {
+        let mut told = home.pushes(|tables| told(tables, events)).map_err(unread)?;
         let received = (self.clock)();
         let mut sequence = home.sequence();
         let mut records = Vec::with_capacity(events.len());
@@ -51,8 +54,15 @@ impl Inner {
             return Ok(records);
         }
         let new = told.values().filter(|told| told.changed && !told.was_there).count();
-        let gone = self.make_room(home, new, |id| told.contains_key(id))?;
         let changed: Vec<_> = told.iter().filter(|(_, told)| told.changed).collect();
+        let copies: Vec<_> = {
+            let copies = changed.iter().map(|(id, told)| (*id, *told));
+            copies
+                .filter(|(_, told)| told.record.copying != told.copying_before)
+                .collect()
+        };
+        self.has_time_for(&copies)?;
+        let gone = self.make_room(home, new, |id| told.contains_key(id))?;
         let mut rows = Vec::with_capacity(changed.len() + gone.len());
         for (id, told) in &changed {
             rows.push(((*id).clone(), Some(written::written(told.record.clone())?)));
@@ -70,13 +80,92 @@ impl Inner {
             let mut changes = pushed.chain(gone).peekable();
             changes.peek().is_some().then(|| self.index.borrow().with(changes))
         };
-        let write = Write::Pushes { numbers, rows };
+        let mut kept = Vec::with_capacity(copies.len());
+        for (id, told) in &copies {
+            let copying = told.record.copying.as_ref();
+            let written = copying.map(|copying| copies::written(copying, login)).transpose()?;
+            kept.push(((*id).clone(), written));
+        }
+        let write = Write::Pushes {
+            numbers,
+            rows,
+            copies: kept,
+        };
         self.commit(home, &write, || {
             if let Some(index) = index {
                 self.index.send_replace(index);
             }
+            if !copies.is_empty() {
+                let ids: BTreeSet<_> = copies.iter().map(|(id, _)| *id).collect();
+                let open = copies.iter().filter_map(|(id, told)| {
+                    let asked_at = told.record.copying.as_ref()?.asked_at;
+                    let id = (*id).clone();
+                    Some(Wanted { asked_at, id })
+                });
+                self.show_copies(|copy| !ids.contains(&copy.id), open);
+            }
         })?;
         Ok(records)
+    }
+
+    /// Keeps what somebody wants.
+    fn ask(&self, home: &mut Home, order: Order) -> Result<Asked, StoreError> {
+        let Order {
+            image,
+            registry,
+            referrers,
+            source,
+            login,
+        } = order;
+        if !self.entries().contains_key(&*registry) {
+            return Err(StoreError::NotFound(registry.into()));
+        }
+        let id = PushId::new(&registry, image.key());
+        let present = home.pushes(|tables| one(tables, &id)).map_err(unread)?;
+        if let Some(record) = present.filter(|record| record.copying.is_some()) {
+            return Ok(Asked { record, joined: true });
+        }
+        let now = (self.clock)();
+        let asked = Event {
+            image: image.clone(),
+            registry: registry.clone(),
+            at: now,
+            origin: Origin::Copy,
+            what: What::Asked(Copying {
+                asked_at: now,
+                referrers,
+                source,
+                login: login.is_some().then(|| copies::HERE.into()),
+            }),
+        };
+        let records = self.happen(home, &[asked], login.as_ref())?;
+        let record = records.into_iter().next_back();
+        let record = record.unwrap_or_else(|| Record::new(image, &registry));
+        Ok(Asked { record, joined: false })
+    }
+
+    /// Refuses more copies than may wait.
+    fn has_time_for(&self, changed: &[(&PushId, &Told)]) -> Result<(), StoreError> {
+        let begin = |told: &Told| told.copying_before.is_none() && told.record.copying.is_some();
+        let new = changed.iter().filter(|(_, told)| begin(told)).count();
+        let open = self.copies.borrow().len();
+        match new > 0 && open + new > MOST_COPIES {
+            true => Err(StoreError::Busy(format!(
+                "{open} copies wait or go on, and no more than {MOST_COPIES} may: ask again when some of them have ended"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Shows which copies there are now: those of before that stay, and these.
+    pub(super) fn show_copies(&self, stays: impl Fn(&Wanted) -> bool, new: impl IntoIterator<Item = Wanted>) {
+        let before = self.copies.borrow().clone();
+        let mut copies: Vec<_> = before.iter().filter(|copy| stays(copy)).cloned().collect();
+        copies.extend(new);
+        copies.sort_unstable();
+        if *copies != *before {
+            self.copies.send_replace(copies.into());
+        }
     }
 
     /// Which records go, so that there is room for so many new ones.
@@ -94,7 +183,11 @@ impl Inner {
         // To look for them takes a while: more go at once than have to.
         let count = missing.max(self.most_records / BATCH);
         let registries: Vec<_> = self.entries().keys().cloned().collect();
-        let gone = home.pushes(|table| room::victims(table, &registries, count, stays));
+        let copies = self.copies.borrow().clone();
+        let copies: BTreeSet<_> = copies.iter().map(|copy| &copy.id).collect();
+        // Somebody waits for those.
+        let stays = |id: &PushId| stays(id) || copies.contains(id);
+        let gone = home.pushes(|tables| room::victims(tables, &registries, count, stays));
         let gone = gone.map_err(unread)?;
         if gone.len() < missing {
             return Err(StoreError::Full(format!(
@@ -114,8 +207,14 @@ impl Inner {
     pub(super) fn index_without(&self, home: &Home, registry: &str) -> Result<Index, StoreError> {
         let index = self.index.borrow().clone();
         let (begin, end) = range(registry);
-        home.pushes(|table| indexed(index, rows(table.range::<&str>(begin.as_str()..end.as_str())?), false))
-            .map_err(unread)
+        home.pushes(|tables| {
+            indexed(
+                index,
+                rows(tables.pushes.range::<&str>(begin.as_str()..end.as_str())?),
+                false,
+            )
+        })
+        .map_err(unread)
     }
 }
 
@@ -123,7 +222,7 @@ impl Embedded {
     /// Reads push records, where that may block.
     fn read<T: Send + 'static>(
         &self,
-        work: impl Fn(&PushTable) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&PushTables) -> Result<T, Failure> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let inner = self.inner.clone();
         let work = move || {
@@ -150,13 +249,13 @@ impl Pushes for Embedded {
 
     fn push<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Record>, StoreError>> {
         let id = id.clone();
-        self.read(move |table| one(table, &id))
+        self.read(move |tables| one(tables, &id))
     }
 
     fn pushes<'s>(&'s self, query: &'s PushQuery) -> BoxFuture<'s, Result<PushPage, StoreError>> {
         let query = query.clone();
         let registries: Vec<_> = self.inner.entries().keys().cloned().collect();
-        self.read(move |table| page::page(table, &query, &registries))
+        self.read(move |tables| page::page(tables, &query, &registries))
     }
 
     fn happened(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
@@ -167,7 +266,7 @@ impl Pushes for Embedded {
             }
             let mut records = Vec::with_capacity(events.len());
             for events in events.chunks(inner.most_records.clamp(1, MOST_AT_ONCE)) {
-                records.extend(inner.happen(home, events)?);
+                records.extend(inner.happen(home, events, None)?);
             }
             Ok(records)
         })
@@ -178,34 +277,38 @@ impl Pushes for Embedded {
     }
 
     fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
-        not_yet(order.image.as_str())
+        self.change(move |inner, home| inner.ask(home, order))
     }
 
     fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
-        not_yet(order.image.as_str())
+        // Everybody on this machine may write everything.
+        async move { self.ask(order).await.map(drop) }.boxed()
     }
 
     fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
-        not_yet(id.as_str())
+        let id = id.clone();
+        self.read(move |tables| {
+            let Some(record) = one(tables, &id)?.filter(|record| record.copying.is_some()) else {
+                return Ok(None);
+            };
+            let login = copies::one(tables, &id)?.and_then(|(_, login)| login);
+            Ok(Some(Copy { record, login }))
+        })
     }
 }
 
-fn not_yet<'s, T: Send + 'static>(what: &str) -> BoxFuture<'s, Result<T, StoreError>> {
-    let error = StoreError::Unsupported(format!("{what} cannot be copied yet"));
-    Box::pin(async { Err(error) })
-}
-
 /// The records that these events are of, as they are before them.
-fn told(table: &PushTable, events: &[Event]) -> Result<BTreeMap<PushId, Told>, Failure> {
+fn told(tables: &PushTables, events: &[Event]) -> Result<BTreeMap<PushId, Told>, Failure> {
     let mut told = BTreeMap::new();
     for event in events {
         let Entry::Vacant(vacant) = told.entry(id(event)) else {
             continue;
         };
-        let present = one(table, vacant.key())?;
+        let present = one(tables, vacant.key())?;
         vacant.insert(Told {
             was_there: present.is_some(),
             success_before: present.as_ref().and_then(|record| record.last_success.clone()),
+            copying_before: present.as_ref().and_then(|record| record.copying.clone()),
             record: present.unwrap_or_else(|| Record::new(event.image.clone(), &event.registry)),
             changed: false,
         });
@@ -218,13 +321,38 @@ fn id(event: &Event) -> PushId {
 }
 
 /// One record, as it is in the file.
-fn one(table: &PushTable, id: &PushId) -> Result<Option<Record>, Failure> {
-    let json = table.get(id.as_str())?;
-    json.map(|json| written::read(id.as_str(), json.value()).map_err(Failure::Damaged))
-        .transpose()
+fn one(tables: &PushTables, id: &PushId) -> Result<Option<Record>, Failure> {
+    let json = tables.pushes.get(id.as_str())?;
+    let read = json.map(|json| written::read(id.as_str(), json.value()).map_err(Failure::Damaged));
+    read.map(|record| joined(tables, record?)).transpose()
 }
 
-/// Records, as they are in the file.
+/// The record with the copy that is part of it.
+fn joined(tables: &PushTables, mut record: Record) -> Result<Record, Failure> {
+    if record.last_attempt.as_ref().is_some_and(|last| !last.state.is_final()) {
+        record.copying = copies::one(tables, &record.id())?.map(|(copying, _)| copying);
+    }
+    Ok(record)
+}
+
+/// The copies that have not ended, as they are in the file.
+pub(super) fn open_copies(tables: &PushTables) -> Result<Copies, Failure> {
+    let mut open = Vec::new();
+    for row in tables.copies.range::<&str>(..)? {
+        let (id, _) = row?;
+        let id = PushId::parse(id.value());
+        let record = id.as_ref().map(|id| one(tables, id)).transpose()?.flatten();
+        let copying = record.and_then(|record| record.copying);
+        let (Some(id), Some(Copying { asked_at, .. })) = (id, copying) else {
+            return Err(Failure::Damaged("it has a copy of no push that goes on".to_owned()));
+        };
+        open.push(Wanted { asked_at, id });
+    }
+    open.sort_unstable();
+    Ok(open.into())
+}
+
+/// Records, as they are in the file, without the copies that are part of them.
 pub(super) fn rows(rows: Range<'static, &'static str, &'static [u8]>) -> impl Iterator<Item = Result<Record, Failure>> {
     rows.map(|row| {
         let (id, json) = row?;

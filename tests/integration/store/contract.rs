@@ -18,7 +18,10 @@ use waypost::{
     store::{Change, Draft, Registries, Store, StoreError, Stored, Version},
 };
 
-pub(crate) use self::pushes::has_a_limit;
+pub(crate) use self::pushes::{
+    copies::{copies_do_not_make_room, copies_have_a_limit, copies_outlive_their_process},
+    has_a_limit,
+};
 use crate::support::PATIENCE;
 
 /// What a home can do.

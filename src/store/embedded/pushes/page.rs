@@ -5,17 +5,17 @@ use std::{
     ops::Bound::{Excluded, Unbounded},
 };
 
-use super::{one, rows};
+use super::{joined, one, rows};
 use crate::{
     pushes::{PushId, Record},
     store::{
         PushPage, PushQuery,
-        embedded::{failure::Failure, tables::PushTable},
+        embedded::{failure::Failure, tables::PushTables},
     },
 };
 
 /// The records that are asked for, where there are these registries.
-pub(super) fn page(table: &PushTable, query: &PushQuery, registries: &[String]) -> Result<PushPage, Failure> {
+pub(super) fn page(tables: &PushTables, query: &PushQuery, registries: &[String]) -> Result<PushPage, Failure> {
     let after = query.after.as_deref().unwrap_or_default();
     if let Some(image) = &query.image {
         let key = image.key();
@@ -26,10 +26,14 @@ pub(super) fn page(table: &PushTable, query: &PushQuery, registries: &[String]) 
         let mut ids: Vec<_> = asked.map(|registry| PushId::new(registry, key)).collect();
         ids.sort_unstable();
         let ids = ids.iter().filter(|id| id.as_str() > after);
-        return collect(query, ids.filter_map(|id| one(table, id).transpose()));
+        return collect(tables, query, ids.filter_map(|id| one(tables, id).transpose()));
     }
     let Some(registry) = &query.registry else {
-        return collect(query, rows(table.range::<&str>((Excluded(after), Unbounded))?));
+        return collect(
+            tables,
+            query,
+            rows(tables.pushes.range::<&str>((Excluded(after), Unbounded))?),
+        );
     };
     let (begin, end) = super::range(registry);
     let after = max(after, &begin);
@@ -37,13 +41,18 @@ pub(super) fn page(table: &PushTable, query: &PushQuery, registries: &[String]) 
         return Ok(PushPage::default());
     }
     collect(
+        tables,
         query,
-        rows(table.range::<&str>((Excluded(after), Excluded(end.as_str())))?),
+        rows(tables.pushes.range::<&str>((Excluded(after), Excluded(end.as_str())))?),
     )
 }
 
 /// As many of these as make a page, and no more than that are looked at.
-fn collect(query: &PushQuery, rows: impl Iterator<Item = Result<Record, Failure>>) -> Result<PushPage, Failure> {
+fn collect(
+    tables: &PushTables,
+    query: &PushQuery,
+    rows: impl Iterator<Item = Result<Record, Failure>>,
+) -> Result<PushPage, Failure> {
     let wanted = |record: &Record| {
         let state = record.last_attempt.as_ref().map(|last| last.state);
         query.state.is_none_or(|asked| state == Some(asked))
@@ -58,7 +67,7 @@ fn collect(query: &PushQuery, rows: impl Iterator<Item = Result<Record, Failure>
         }
         last = Some(record.id());
         if wanted(&record) {
-            page.items.push(record);
+            page.items.push(joined(tables, record)?);
         }
     }
     Ok(page)

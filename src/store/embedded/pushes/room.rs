@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{range, rows};
 use crate::{
     pushes::{Image, Key, PushId, Record},
-    store::embedded::{failure::Failure, tables::PushTable},
+    store::embedded::{failure::Failure, tables::PushTables},
 };
 
 /// A record that goes.
@@ -45,7 +45,7 @@ enum Need {
 /// All are looked at once. The records of a registry are in the order of their images' keys, so all of an image are met at the same time,
 /// and little is in memory: a record of each registry, and those that are to go.
 pub(super) fn victims(
-    table: &PushTable,
+    tables: &PushTables,
     registries: &[String],
     count: usize,
     stays: impl Fn(&PushId) -> bool,
@@ -53,7 +53,7 @@ pub(super) fn victims(
     let mut all = Vec::with_capacity(registries.len());
     for registry in registries {
         let (begin, end) = range(registry);
-        all.push(rows(table.range::<&str>(begin.as_str()..end.as_str())?));
+        all.push(rows(tables.pushes.range::<&str>(begin.as_str()..end.as_str())?));
     }
     let mut ahead = BinaryHeap::new();
     let mut next: BTreeMap<usize, Record> = BTreeMap::new();

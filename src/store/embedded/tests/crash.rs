@@ -15,7 +15,7 @@ use crate::{
 #[test]
 fn no_acknowledged_change_is_lost_wherever_the_power_goes() {
     let seed = seed();
-    let (mut crashes, mut while_opening, mut changes, mut survived, mut pushes) = (0, 0, 0, 0, 0);
+    let (mut crashes, mut while_opening, mut changes, mut survived, mut pushes, mut copies) = (0, 0, 0, 0, 0, 0);
     for run in 0..20 {
         let mut random = Random(seed + run);
         println!("run {run} of the seed {seed}");
@@ -56,6 +56,7 @@ fn no_acknowledged_change_is_lost_wherever_the_power_goes() {
                     }
                 }
                 pushes += model.pushes();
+                copies += model.copies();
             });
             drop(store);
             disk.lose_power(&mut random);
@@ -63,11 +64,11 @@ fn no_acknowledged_change_is_lost_wherever_the_power_goes() {
         }
     }
     println!(
-        "{crashes} crashes, {while_opening} of them while opening; {changes} changes acknowledged; {survived} that were not had been made; {} push records on average",
+        "{crashes} crashes, {while_opening} of them while opening; {changes} changes acknowledged; {survived} that were not had been made; {} push records on average, and {copies} copies in all",
         pushes / crashes
     );
     assert!(crashes >= 1_000, "{crashes}");
-    assert!(pushes > 5 * crashes, "{pushes}");
+    assert!(pushes > 5 * crashes && copies > crashes, "{pushes} {copies}");
     assert!(while_opening > 50 && survived > 20, "{while_opening} {survived}");
 }
 

@@ -6,7 +6,11 @@ use super::{
     model::{self, Model, Step},
     open, runtime, seed,
 };
-use crate::registry::{Key, Password, RegistrySpec};
+use crate::{
+    pushes::{Image, PushId},
+    registry::{Key, Password, RegistrySpec},
+    store::Pushes,
+};
 
 #[test]
 fn a_damaged_file_is_refused_or_read_as_it_was() {
@@ -231,6 +235,55 @@ fn opened(stored: &Stored, rows: Rows) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(OpenError::Damaged { why, .. }) => Err(why),
         Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_copy_of_no_push_that_goes_on_is_refused_and_says_nothing_of_its_credential() {
+    let copy = br#"{"askedAt":"2026-11-21T18:00:00Z","login":{"username":"robot","password":"hunter2"}}"#;
+    let unknown = br#"{"askedAt":"2026-11-21T18:00:00Z","login":{"username":"robot","password":"hunter2","x":1}}"#;
+    let push = |attempt: &str| format!(r#"{{"i":"docker.io/org/app:1"{attempt}}}"#);
+    let (pending, ended) = (
+        push(r#","a":{"s":"PENDING","n":1,"b":1795284000000000000}"#),
+        push(r#","a":{"s":"FAILED","n":1,"b":1795284000000000000,"f":1795284000000000000}"#),
+    );
+    let none = "it has a copy of no push that goes on";
+    for (push, copy, expected) in [
+        (Some(&pending), &copy[..], None),
+        (Some(&ended), &copy[..], Some(none)),
+        (None, &copy[..], Some(none)),
+        (Some(&pending), &unknown[..], Some("the copy `a.KEY`: line 1, column")),
+    ] {
+        let disk = super::made();
+        let (mut home, _) = Home::open(Medium::new(disk.clone()), String::new()).unwrap();
+        let image = Image::parse("org/app:1").unwrap();
+        let id = PushId::new("a", image.key());
+        let registry = Write::Registry {
+            id: "a",
+            record: Some(record::written(&stored(Location::OffCluster)).unwrap()),
+            credentials: vec![],
+        };
+        let pushes = Write::Pushes {
+            numbers: 1,
+            rows: push
+                .map(|push| (id.clone(), Some(push.clone().into_bytes())))
+                .into_iter()
+                .collect(),
+            copies: vec![(id.clone(), Some(copy.to_vec().into()))],
+        };
+        assert!(home.commit(&registry).is_ok() && home.commit(&pushes).is_ok());
+        drop(home);
+        match (open(&disk), expected) {
+            (Ok(store), None) => assert_eq!(store.copies().borrow().len(), 1),
+            (Err(OpenError::Damaged { why, .. }), Some(expected)) => {
+                assert!(
+                    why.starts_with(&expected.replace("KEY", &image.key().to_string())),
+                    "{why}"
+                );
+                assert!(!why.contains("hunter2"), "{why}");
+            }
+            (other, _) => panic!("{other:?}"),
+        }
     }
 }
 

@@ -123,7 +123,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         ("foreign", "is no store of Waypost's"),
         (
             "newer",
-            "was written by a newer Waypost (its schema is 4): run that one",
+            "was written by a newer Waypost (its schema is 5): run that one",
         ),
     ] {
         let before = fs::read(at(name)).unwrap();

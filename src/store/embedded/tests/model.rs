@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{super::*, faulty::Random};
 use crate::{
-    pushes::{Event, Image, Origin, PushId, Record, What},
+    pushes::{Copying, Event, Image, Order, Origin, PushId, Record, State, Wanted, What},
     reference::Reference,
     registry::{ConditionKind, Credential, Key, Login, Password, RegistrySpec, Status},
-    store::{Issuance, PushQuery, Pushes},
+    store::{Asked, Issuance, PushQuery, Pushes},
 };
 
 /// What was acknowledged.
@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Model {
     registries: BTreeMap<String, Row>,
     pushes: BTreeMap<PushId, Record>,
+    /// The credentials of copies that have not ended.
+    logins: BTreeMap<PushId, Login>,
 }
 
 /// A registry, and what is kept of it that is nobody's to see.
@@ -37,16 +39,21 @@ pub(super) enum Step {
     /// A token of this text, for the registry that it is then.
     Issued(String, String),
     Happened(String, Vec<Event>),
+    Asked(String, Order),
 }
 
 impl Step {
     pub(super) fn random(random: &mut Random) -> Self {
         let id = format!("r{}", random.below(12));
-        match random.below(14) {
+        match random.below(17) {
             0..=2 => Self::Create(id, draft(random)),
             3..=4 => Self::Replace(id, draft(random)),
             5 => Self::Delete(id),
             6 => Self::Issued(id, "t".repeat(1 + random.below(6_000))),
+            14.. => {
+                let order = order(&id, random);
+                Self::Asked(id, order)
+            }
             8.. => {
                 let most = if random.one_in(8) { 30 } else { 3 };
                 let count = 1 + random.below(most);
@@ -81,6 +88,7 @@ impl Step {
             Self::Report(..) => "report",
             Self::Issued(..) => "issued",
             Self::Happened(..) => "happened",
+            Self::Asked(..) => "asked",
         };
         format!("{kind} {}", self.id())
     }
@@ -92,7 +100,8 @@ impl Step {
             | Self::Delete(id)
             | Self::Report(id, _)
             | Self::Issued(id, _)
-            | Self::Happened(id, _) => id,
+            | Self::Happened(id, _)
+            | Self::Asked(id, _) => id,
         }
     }
 }
@@ -100,7 +109,7 @@ impl Step {
 impl Model {
     /// What is there: in memory, and in the file.
     pub(super) async fn of(store: &Embedded) -> Self {
-        let mut pushes = BTreeMap::new();
+        let (mut pushes, mut logins) = (BTreeMap::new(), BTreeMap::new());
         let mut query = PushQuery {
             limit: 7,
             ..PushQuery::default()
@@ -109,6 +118,14 @@ impl Model {
             let page = store.pushes(&query).await.unwrap();
             for record in page.items {
                 assert_eq!(store.push(&record.id()).await.unwrap().as_ref(), Some(&record));
+                let copy = store.copy(&record.id()).await.unwrap();
+                assert_eq!(copy.is_some(), record.copying.is_some());
+                if let Some(copy) = copy {
+                    assert_eq!(copy.record, record);
+                    let said = record.copying.as_ref().and_then(|copying| copying.login.as_ref());
+                    assert_eq!(said.is_some(), copy.login.is_some());
+                    logins.extend(copy.login.map(|login| (record.id(), login)));
+                }
                 assert!(pushes.insert(record.id(), record).is_none());
             }
             query.after = page.next;
@@ -117,14 +134,19 @@ impl Model {
             }
         }
         let registries = registries(store).await;
-        let model = Self { registries, pushes };
+        let model = Self {
+            registries,
+            pushes,
+            logins,
+        };
         assert!(model.is_indexed(store), "the index has what the file has");
+        assert!(model.is_waited_for(store), "those wait that the file has");
         model
     }
 
     /// Whether that is what is seen where the file cannot be read.
     pub(super) async fn is_in_memory(&self, store: &Embedded) -> bool {
-        registries(store).await == self.registries && self.is_indexed(store)
+        registries(store).await == self.registries && self.is_indexed(store) && self.is_waited_for(store)
     }
 
     fn is_indexed(&self, store: &Embedded) -> bool {
@@ -140,6 +162,25 @@ impl Model {
                     .iter()
                     .any(|found| found.registry == &*record.registry && found.order() == success.order())
             })
+    }
+
+    fn is_waited_for(&self, store: &Embedded) -> bool {
+        let open = self.pushes.iter().filter_map(|(id, record)| {
+            let last = record.last_attempt.as_ref().map(|last| last.state);
+            let is_open = matches!(last, Some(State::Pending | State::Running));
+            assert!(is_open || record.copying.is_none() && last != Some(State::Pending));
+            let asked_at = record.copying.as_ref()?.asked_at;
+            let id = id.clone();
+            Some(Wanted { asked_at, id })
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable();
+        **store.copies().borrow() == *open
+    }
+
+    /// How many copies there are that have not ended.
+    pub(super) fn copies(&self) -> usize {
+        self.pushes.values().filter(|record| record.copying.is_some()).count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -170,6 +211,14 @@ impl Model {
                 store.issued(id, issued(&spec.unwrap_or_default(), &text)).await
             }
             Step::Happened(_, events) => store.happened(events).await.map(|made| records = made),
+            Step::Asked(_, order) => {
+                let before = self.pushes.get(&PushId::new(id, order.image.key()));
+                let is_open = before.is_some_and(|record| record.copying.is_some());
+                store.ask(order).await.map(|Asked { record, joined }| {
+                    assert_eq!(joined, is_open);
+                    records.push(record);
+                })
+            }
         };
         match done {
             Ok(()) => {
@@ -246,6 +295,7 @@ impl Model {
             Step::Delete(_) => {
                 all.registries.remove(&id)?;
                 all.pushes.retain(|push, _| push.registry() != id);
+                all.logins.retain(|push, _| push.registry() != id);
             }
             Step::Report(_, conditions) => {
                 let stored = &mut all.registries.get_mut(&id)?.stored;
@@ -270,8 +320,34 @@ impl Model {
                     let new = Record::new(event.image.clone(), &event.registry);
                     let before = all.pushes.get(&push).unwrap_or(&new);
                     if let Some(after) = before.after(event, Timestamp::MAX, u64::MAX) {
+                        if after.copying.is_none() {
+                            all.logins.remove(&push);
+                        }
                         all.pushes.insert(push, after);
                     }
+                }
+            }
+            Step::Asked(_, order) => {
+                all.registries.get(&id)?;
+                let event = Event {
+                    image: order.image.clone(),
+                    registry: order.registry.clone(),
+                    at: Timestamp::UNIX_EPOCH,
+                    origin: Origin::Copy,
+                    what: What::Asked(Copying {
+                        asked_at: Timestamp::UNIX_EPOCH,
+                        referrers: order.referrers,
+                        source: order.source.clone(),
+                        login: order.login.as_ref().map(|_| "store".into()),
+                    }),
+                };
+                let push = PushId::new(&event.registry, event.image.key());
+                let new = Record::new(event.image.clone(), &event.registry);
+                let before = all.pushes.get(&push).unwrap_or(&new);
+                if let Some(after) = before.after(&event, Timestamp::MAX, u64::MAX) {
+                    all.logins
+                        .extend(order.login.clone().map(|login| (push.clone(), login)));
+                    all.pushes.insert(push, after);
                 }
             }
         }
@@ -296,7 +372,11 @@ impl Model {
             let same = id.registry() == step.id() || Some(record) == self.pushes.get(id);
             assert!(same, "{id} has changed, and in flight was {what}");
         }
-        let all = |model: &Self| -> (Vec<_>, Vec<_>) {
+        for (id, login) in &found.logins {
+            let same = id.registry() == step.id() || Some(login) == self.logins.get(id);
+            assert!(same, "the credential of {id} has changed, and in flight was {what}");
+        }
+        let all = |model: &Self| -> (Vec<_>, Vec<_>, BTreeMap<_, _>) {
             let rows = model.registries.values();
             let said = |row: &Row| {
                 let Row {
@@ -310,6 +390,7 @@ impl Model {
             (
                 rows.map(said).collect(),
                 model.pushes.values().map(unnumbered).collect(),
+                model.logins.clone(),
             )
         };
         assert!(
@@ -362,9 +443,14 @@ async fn registries(store: &Embedded) -> BTreeMap<String, Row> {
     all
 }
 
-/// But for the number that the store gave out.
+/// But for the number that the store gave out, and when by its clock something was asked for.
 fn unnumbered(record: &Record) -> Record {
     let mut record = record.clone();
+    if let (Some(copying), Some(last)) = (&mut record.copying, &mut record.last_attempt)
+        && last.state == State::Pending
+    {
+        (copying.asked_at, last.started_at) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    }
     if let Some(success) = &mut record.last_success {
         success.sequence = 0;
     }
@@ -375,7 +461,12 @@ fn unnumbered(record: &Record) -> Record {
 fn event(registry: &str, random: &mut Random) -> Event {
     let digest = |random: &mut Random| -> Box<str> { format!("sha256:{:064x}", random.below(3)).into() };
     let tag = random.below(6);
+    let origin = [Origin::Report, Origin::Notification, Origin::Copy][random.below(3)];
     let what = match random.below(8) {
+        0 if origin == Origin::Copy && random.one_in(2) => What::Progress {
+            total: 7,
+            done: random.below(8) as u64,
+        },
         0 => What::Begun,
         1 => What::Failed {
             error: "e".repeat(random.below(2_000)).into(),
@@ -398,8 +489,22 @@ fn event(registry: &str, random: &mut Random) -> Event {
         image: Image::parse(&format!("org/app:{tag}")).unwrap(),
         registry: registry.into(),
         at: Timestamp::from_second(1_700_000_000 + random.below(100_000) as i64).unwrap(),
-        origin: [Origin::Report, Origin::Notification][random.below(2)],
+        origin,
         what,
+    }
+}
+
+fn order(registry: &str, random: &mut Random) -> Order {
+    Order {
+        image: Image::parse(&format!("org/app:{}", random.below(6))).unwrap(),
+        registry: registry.into(),
+        referrers: random.one_in(2),
+        source: random.one_in(2).then(|| format!("r{}", random.below(12)).into()),
+        login: random.one_in(2).then(|| Login {
+            username: format!("u{}", random.next()),
+            // Some are longer than a page.
+            password: Password::new("p\"".repeat(random.below(3_000))),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     model, open, runtime, seed,
 };
 use crate::{
-    pushes::{Event, Image, Origin, PushId, What},
+    pushes::{Event, Image, Order, Origin, PushId, What},
     registry::{Key, Password, RegistrySpec},
     store::Pushes,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// A registry as a Waypost of the second schema wrote it.
 const SECOND: &[u8] = br#"{"spec":{"displayName":"A","location":"off-cluster","url":"r.io/team"},"version":"6","pull":"6","conditions":[{"type":"Reachable","status":"True","reason":"Answers","message":"it answers","lastTransitionTime":"2026-11-21T18:00:02Z"}],"createdAt":"2026-11-21T18:00:00Z","updatedAt":"2026-11-21T18:00:01Z"}"#;
 
-/// A push record as it wrote it.
+/// A push record as it wrote it, and as the third did.
 const PUSH: &[u8] = br#"{"i":"docker.io/org/app:old","s":{"t":"r.io/team/app:old","d":"sha256:0000000000000000000000000000000000000000000000000000000000000001","f":1795284000000000000,"n":7}}"#;
 
 const PUSH_ID: &str = "a.020aa528527a894238346b0256a62ca0";
@@ -52,7 +52,7 @@ fn older(schema: u64) -> Faulty {
         let credential = br#"{"login":{"username":"robot","password":"hunter2"}}"#;
         let mut credentials = transaction.open_table(credentials).unwrap();
         credentials.insert(("a", "pull"), credential.as_slice()).unwrap();
-        if schema == 2 {
+        if schema >= 2 {
             let pushes = TableDefinition::<&str, &[u8]>::new("pushes");
             let mut pushes = transaction.open_table(pushes).unwrap();
             pushes.insert(PUSH_ID, PUSH).unwrap();
@@ -69,7 +69,7 @@ fn is_as_it_was(store: &Embedded, schema: u64) {
         let id: PushId = PushId::parse(PUSH_ID).unwrap();
         let push = store.push(&id).await.unwrap();
         let success = push.and_then(|push| push.last_success);
-        assert_eq!(success.map(|success| success.sequence), (schema == 2).then_some(7));
+        assert_eq!(success.map(|success| success.sequence), (schema >= 2).then_some(7));
         let stored = store.registry("a").await.unwrap().unwrap();
         assert_eq!((stored.spec.url.as_deref(), &*stored.version.0), (Some("r.io/team"), "6"));
         let pull = store.credentials("a").await.unwrap().pull.unwrap();
@@ -86,7 +86,7 @@ fn a_store_of_an_older_schema_is_brought_up_to_this_one() {
 
 fn is_brought_up(schema: u64) {
     let disk = older(schema);
-    let pushes = usize::from(schema == 2);
+    let pushes = usize::from(schema >= 2);
     for opened in 0..3 {
         let store = open(&disk).unwrap();
         is_as_it_was(&store, schema);
@@ -118,6 +118,14 @@ fn is_brought_up(schema: u64) {
     };
     let token = model::issued(&draft.spec, "token");
     let store = open(&disk).unwrap();
+    let order = Order {
+        image: Image::parse("org/app:old").unwrap(),
+        registry: "a".into(),
+        referrers: true,
+        source: None,
+        login: Some(token.login.clone()),
+    };
+    let asked = runtime().block_on(store.ask(order)).unwrap().record;
     let after = runtime().block_on(async {
         store.replace("a", draft, None).await.unwrap();
         store.issued("a", token.clone()).await.unwrap();
@@ -128,7 +136,9 @@ fn is_brought_up(schema: u64) {
     runtime().block_on(async {
         assert_eq!(store.registry("a").await.unwrap(), after);
         let pull = store.credentials("a").await.unwrap().pull;
-        assert_eq!(pull, Some(Credential::Login(token.login)));
+        assert_eq!(pull, Some(Credential::Login(token.login.clone())));
+        let copy = store.copy(&asked.id()).await.unwrap().unwrap();
+        assert_eq!((copy.record, copy.login), (asked, Some(token.login)));
     });
 }
 

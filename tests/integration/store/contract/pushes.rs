@@ -1,5 +1,7 @@
 //! What every store must do with push records.
 
+pub(crate) mod copies;
+
 use std::{collections::BTreeSet, ops::Range};
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +33,7 @@ pub(super) async fn hold<S: Store>(make: &impl AsyncFn() -> S, many: usize) {
     no_record_outlives_its_registry(&make().await).await;
     a_future_that_is_dropped_leaves_no_half(&make().await).await;
     many_are_as_few(&make().await, many).await;
+    copies::hold(make).await;
 }
 
 /// Proves that a store with nothing in it, which is to hold so many records at most, makes room for new ones, and by which. Some dozens.
