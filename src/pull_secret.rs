@@ -199,7 +199,7 @@ impl Plan {
 impl Source {
     /// Whether it says nothing of namespaces.
     fn is_for_all(&self) -> bool {
-        self.namespaces.admits_all()
+        self.namespaces.names.is_none() && self.namespaces.selector.is_none()
     }
 }
 

@@ -22,7 +22,7 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --pushes | --first-uses | --latency | --soak | --soak-tokens | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --first-uses | --latency | --soak | --soak-tokens | --objects | --copies] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --pushes        the index of pushes alone
@@ -34,6 +34,7 @@ usage: waypost-benches [--core | --pushes | --first-uses | --latency | --soak | 
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2], or a phase of a soak lasts
   --objects       memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
+  --copies        images copied from one registry into another, beside crane and skopeo; five minutes
   --waypost PATH  this binary instead of one built now from this checkout; with --soak and --soak-tokens a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
@@ -47,6 +48,7 @@ struct Options {
     latency: bool,
     soak: Option<Soak>,
     objects: bool,
+    copies: bool,
     rounds: usize,
     seconds: Option<f64>,
     waypost: Option<PathBuf>,
@@ -92,6 +94,9 @@ async fn main() -> Result<()> {
         println!("{}", storm(&waypost, &options).await?);
         return Ok(());
     }
+    if options.copies {
+        return copies(&waypost, options.rounds);
+    }
     if options.objects {
         return objects(&waypost, options.rounds);
     }
@@ -133,6 +138,20 @@ fn objects(waypost: &Path, rounds: usize) -> Result<()> {
     run.args(["run", "--size=control-plane", "--"]).arg(sibling("objects")?);
     run.arg(waypost).args([count.to_string(), seconds.to_string()]);
     ensure!(run.status()?.success(), "{} failed", cluster().display());
+    Ok(())
+}
+
+/// What copying images costs, beside others that do it.
+fn copies(waypost: &Path, rounds: usize) -> Result<()> {
+    let tools = Command::new(cluster())
+        .args(["build", "registries"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(tools.status.success(), "{} failed", cluster().display());
+    let tools = String::from_utf8(tools.stdout)?;
+    let mut run = Command::new(sibling("copies")?);
+    run.arg(waypost).arg(tools.trim()).arg(rounds.to_string());
+    ensure!(run.status()?.success(), "{run:?} failed");
     Ok(())
 }
 
@@ -192,6 +211,7 @@ impl Options {
             latency: false,
             soak: None,
             objects: false,
+            copies: false,
             rounds: 5,
             seconds: None,
             waypost: None,
@@ -207,6 +227,7 @@ impl Options {
                 "--soak" => options.soak = Some(Soak::Changes),
                 "--soak-tokens" => options.soak = Some(Soak::Tokens),
                 "--objects" => options.objects = true,
+                "--copies" => options.copies = true,
                 "--quick" => options.rounds = 1,
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = Some(value()?.parse()?),

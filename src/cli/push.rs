@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::ValueHint;
+use futures_util::{StreamExt, stream};
 
+use self::bars::Screen;
 use super::remote::{self, LoginArgs, Work};
 use super::{FINDINGS, Invalid, output, write_stdout};
 use crate::app::{Copier, Planned, Server, ServerFlags, Wanted};
@@ -112,7 +114,7 @@ pub struct Args {
     pub login: LoginArgs,
 }
 
-/// Copies them: one after the other, or by whoever is asked.
+/// Copies them, some at the same time, or has whoever is asked copy them.
 ///
 /// # Errors
 /// When nothing can be begun: an image that is none, a file that cannot be read, a server that does not answer.
@@ -133,23 +135,23 @@ pub fn run(args: &Args, config: impl FnOnce() -> Result<Config, Invalid>) -> any
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut failed = 0;
+        let screen = Screen::new(args.images.len());
+        let mut planned = Vec::with_capacity(args.images.len());
         for image in &args.images {
-            let planned = copier
-                .plan(image, &args.to, args.name.as_deref(), args.referrers)
-                .await?;
-            let target = planned.target.clone();
-            let begun = Instant::now();
-            let progress = Arc::new(Progress::new());
-            match shown(image, planned, progress.clone()).await {
-                Ok(copied) => {
-                    output::remark(&summary(image, &copied, &progress, begun.elapsed()));
-                    let name = target.split('@').next().unwrap_or(&target);
-                    write_stdout(format!("{name}@{}\n", copied.digest))?;
-                }
-                Err(error) => {
+            let plan = copier.plan(image, &args.to, args.name.as_deref(), args.referrers);
+            planned.push((image, plan.await?));
+        }
+        let copying = planned
+            .into_iter()
+            .map(|(image, planned)| copy(&screen, image, planned));
+        let mut copying = stream::iter(copying).buffered(AT_ONCE);
+        let mut failed = 0;
+        while let Some(done) = copying.next().await {
+            match done {
+                Ok(there) => screen.aside(|| write_stdout(there))?,
+                Err(said) => {
                     failed += 1;
-                    output::remark(&format!("{image} was not copied to {target}: {error}"));
+                    screen.aside(|| output::remark(&said));
                 }
             }
         }
@@ -162,6 +164,21 @@ pub fn run(args: &Args, config: impl FnOnce() -> Result<Config, Invalid>) -> any
             ExitCode::from(FINDINGS)
         })
     })
+}
+
+/// Copies one, and says how it went: the line for stdout, or what is wrong.
+async fn copy(screen: &Screen, image: &str, planned: Planned) -> Result<String, String> {
+    let target = planned.target.clone();
+    let begun = Instant::now();
+    let progress = Arc::new(Progress::new());
+    match shown(screen, image, planned, progress.clone()).await {
+        Ok(copied) => {
+            screen.aside(|| output::remark(&summary(image, &copied, &progress, begun.elapsed())));
+            let name = target.split('@').next().unwrap_or(&target);
+            Ok(format!("{name}@{}\n", copied.digest))
+        }
+        Err(error) => Err(format!("{image} was not copied to {target}: {error}")),
+    }
 }
 
 fn by_server(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
@@ -188,8 +205,13 @@ fn by_server(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 /// Copies, and shows how far it is.
-async fn shown(image: &str, planned: Planned, progress: Arc<Progress>) -> Result<Copied, crate::oci::copy::CopyError> {
-    let mut bars = bars::Bars::begin(image, &planned.target);
+async fn shown(
+    screen: &Screen,
+    image: &str,
+    planned: Planned,
+    progress: Arc<Progress>,
+) -> Result<Copied, crate::oci::copy::CopyError> {
+    let mut bars = screen.begin(image, &planned.target);
     let mut copying = std::pin::pin!(planned.run(progress.clone()));
     let mut look = tokio::time::interval(bars.every());
     loop {
@@ -232,5 +254,8 @@ fn summary(image: &str, copied: &Copied, progress: &Progress, took: Duration) ->
     }
     text
 }
+
+/// Images on their way: what they have in common is sent once, and while one waits for an answer another is sent.
+const AT_ONCE: usize = 4;
 
 const BY_SERVER: &str = "By a Waypost that runs";
