@@ -467,7 +467,13 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "is too short",
             "`1s` or more",
         ),
-        ("pushes: {copies: 0}", "out-of-range", "1:18", "at least 1", ""),
+        (
+            "pushes: {copies: 0}",
+            "out-of-range",
+            "1:18",
+            "not between 1 and 64",
+            "",
+        ),
         (
             "pushes: {route: yes}",
             "wrong-type",

@@ -113,6 +113,7 @@ fn the_metrics_are_all_there() {
     metrics.common().verifications().found("", Verification::Present);
     metrics.common().pushes().told("", State::Running);
     metrics.common().pushes().set_records("", 1);
+    metrics.common().pushes().sent("", 1);
     metrics.common().outdated().set(&[""], &BTreeMap::new());
     metrics.common().api_request("", "", 200);
     metrics.common().pull_secrets();

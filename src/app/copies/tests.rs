@@ -17,7 +17,10 @@ use crate::{
     pushes::{Image, Order, Record, State},
     reference::Reference,
     registry::{Credential, Location, Login, Password, RegistrySpec, RepositoriesSpec},
-    store::{Change, Draft, Pushes, embedded::Embedded},
+    store::{
+        Change, Draft, Pushes,
+        embedded::{Embedded, OpenError},
+    },
 };
 
 /// Waits for what a test waits for, and no longer.
@@ -423,16 +426,25 @@ async fn whoever_comes_next_goes_on_with_what_another_began() {
     assert_eq!(a.sent().iter().filter(|bytes| **bytes == 11).count(), 1, "it was there");
 }
 
-/// A store in a file, as a process that begins finds it.
-fn opened(path: &Path) -> Embedded {
-    Embedded::open(path).unwrap()
+/// A store in a file, as a process that begins finds it: once the tasks of the one before are gone.
+async fn opened(path: &Path) -> Embedded {
+    let waited = async {
+        loop {
+            match Embedded::open(path) {
+                Ok(store) => return store,
+                Err(OpenError::InUse(_)) => tokio::time::sleep(Duration::from_millis(2)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_copy_outlives_the_process_and_its_credential_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("waypost.redb");
-    let mut case = Case::of(opened(&path)).await;
+    let mut case = Case::of(opened(&path).await).await;
     let (a, _served) = case.target("a").await;
     a.wants("of-request");
     a.hold(0);
@@ -446,13 +458,13 @@ async fn a_copy_outlives_the_process_and_its_credential_with_it() {
     case.state(&id, State::Running).await;
     case.end().await;
     case.store = Embedded::in_memory().unwrap();
-    case.store = opened(&path);
+    case.store = opened(&path).await;
     a.release();
     case.begin(4);
     case.state(&id, State::Succeeded).await;
     case.end().await;
     case.store = Embedded::in_memory().unwrap();
-    case.store = opened(&path);
+    case.store = opened(&path).await;
     assert!(case.store.copies().borrow().is_empty());
     assert_eq!(case.store.copy(&id).await, Ok(None));
 }

@@ -25,7 +25,7 @@ use crate::oci::testing::Served;
 #[derive(Clone)]
 pub(super) struct Fake {
     inner: Arc<Mutex<Inner>>,
-    /// Uploads of blobs longer than this are answered when it is more.
+    /// Uploads of blobs that are longer are answered when it is more; nothing is while it is 0.
     open: Arc<watch::Sender<usize>>,
 }
 
@@ -100,7 +100,7 @@ impl Fake {
         inner.repositories.get_or_insert_default().insert(repository.to_owned());
     }
 
-    /// Uploads of blobs that are longer than that are not answered, until another number is given.
+    /// Uploads of blobs that are longer than that are not answered, and with 0 nothing is, until another number is given.
     pub(super) fn hold(&self, above: usize) {
         self.open.send_replace(above);
     }
@@ -140,12 +140,13 @@ impl Fake {
             let challenge = [(WWW_AUTHENTICATE, "Basic realm=\"registry\"")];
             return (StatusCode::UNAUTHORIZED, challenge).into_response();
         }
+        let mut open = self.open.subscribe();
+        open.wait_for(|above| *above > 0).await.unwrap();
         let (head, body) = request.into_parts();
         let Ok(body) = to_bytes(body, usize::MAX).await else {
             return StatusCode::BAD_REQUEST.into_response();
         };
         if head.method == Method::PATCH {
-            let mut open = self.open.subscribe();
             open.wait_for(|above| body.len() <= *above).await.unwrap();
         }
         let path = head.uri.path().strip_prefix("/v2/").unwrap();

@@ -180,7 +180,7 @@ async fn a_copy_is_waited_for_until_it_ends(store: &impl Store) {
         state: Some(State::Pending),
         ..PushQuery::default()
     };
-    assert_eq!(all(store, &pending, 10).await, [record.clone()]);
+    assert_eq!(all(store, &pending, 10).await, std::slice::from_ref(&record));
     wait_for(store, &[&order]).await;
     let found = tokio::time::timeout(PATIENCE, early.wait_for(|copies| copies.len() == 1)).await;
     assert_eq!(found.expect("watchers are told").unwrap()[0].asked_at, copying.asked_at);
