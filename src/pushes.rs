@@ -17,7 +17,7 @@ pub mod verification;
 
 pub(crate) use self::index::normal;
 pub use self::{
-    copying::{Copies, Copying, MOST_COPIES, Order, Wanted},
+    copying::{Copies, Copying, MOST_COPIES, MOST_FIRST_USES, Order, Wanted},
     event::{Event, Origin, What},
     first_use::FirstUse,
     image::{Image, Key, PushId},

@@ -107,13 +107,13 @@ impl Copies {
             let changed = tokio::select! {
                 changed = copies.changed() => changed,
                 Some(ended) = tasks.join_next_with_id() => {
-                    let task = match ended {
-                        Ok((task, ())) => task,
+                    let (task, rest) = match ended {
+                        Ok(ended) => ended,
                         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                         // The process is about to end.
                         Err(_) => std::future::pending().await,
                     };
-                    resting.extend(running.remove(&task).map(|id| (id, Instant::now() + REST)));
+                    resting.extend(running.remove(&task).map(|id| (id, Instant::now() + rest)));
                     Ok(())
                 }
                 () = sleep_until(rested.unwrap_or(now)), if rested.is_some() => Ok(()),
@@ -150,7 +150,12 @@ impl Issuer for Mint {
     }
 }
 
+/// After what has ended: what follows copies may be a moment behind.
 const REST: Duration = Duration::from_secs(1);
+
+/// After what could not be begun, or of which nobody could be told: others come first.
+const LONG_REST: Duration = Duration::from_secs(60);
+
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use self::recent::Recent;
 use crate::{
     admission,
     metrics::{FirstUseMetrics, FirstUseResult},
-    pushes::{FirstUse, Image, Order, PushId, Record},
+    pushes::{FirstUse, Image, MOST_FIRST_USES, Order, PushId, Record},
     store::{Pushes, StoreError},
 };
 
@@ -172,9 +172,7 @@ impl Desk<'_> {
         let record = self.store.push(id).await?;
         let found = record.map_or(FirstUse::Due, |record: Record| FirstUse::of(&record, refresh, now));
         let (result, again) = match found {
-            FirstUse::Due if self.busy_until.is_some_and(|until| Instant::now() < until) => {
-                (FirstUseResult::Busy, WHILE_BUSY)
-            }
+            FirstUse::Due if self.is_busy() => (FirstUseResult::Busy, WHILE_BUSY),
             FirstUse::Due => (self.ask(order).await?, LONGEST_SEEN),
             FirstUse::Joined => (FirstUseResult::Joined, LONGEST_SEEN),
             FirstUse::Fresh(moment) => (FirstUseResult::Fresh, moment.map_or(LONGEST_SEEN, until)),
@@ -182,6 +180,12 @@ impl Desk<'_> {
         };
         // What is there may be withdrawn, and what waits be pushed by somebody.
         Ok((result, again.min(LONGEST_SEEN)))
+    }
+
+    /// Whether others wait long enough.
+    fn is_busy(&self) -> bool {
+        self.busy_until.is_some_and(|until| Instant::now() < until)
+            || self.store.copies().borrow().len() >= MOST_FIRST_USES
     }
 
     async fn ask(&self, order: Order) -> Result<FirstUseResult, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,17 +47,53 @@ pub struct Copying {
     pub login: Option<Box<str>>,
 }
 
-/// A copy that was asked for and has not ended.
+impl Order {
+    /// What is kept of it from now on. `login` is where its credential is.
+    pub fn copying(&self, login: Option<Box<str>>, now: Timestamp) -> Copying {
+        Copying {
+            asked_at: now,
+            referrers: self.referrers,
+            refresh: self.refresh,
+            source: self.source.clone(),
+            login,
+        }
+    }
+}
+
+impl Copying {
+    /// What two want, of whom this one asked first: none where that is what he wants anyway. It is another copy then, by its moment.
+    pub(super) fn with(&self, other: &Self) -> Option<Self> {
+        let both = Self {
+            asked_at: self.asked_at,
+            referrers: self.referrers || other.referrers,
+            refresh: self.refresh && other.refresh,
+            source: self.source.clone().or_else(|| other.source.clone()),
+            login: self.login.clone(),
+        };
+        let later = self.asked_at.saturating_add(SignedDuration::from_nanos(1));
+        (both != *self).then(|| Self {
+            asked_at: other.asked_at.max(later.unwrap_or(Timestamp::MAX)),
+            ..both
+        })
+    }
+}
+
+/// A copy that was asked for and has not ended. What somebody asked for himself comes before what is copied because it is used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
+    /// Whether it is only kept up to date.
+    pub refresh: bool,
     /// When it was asked for.
     pub asked_at: Timestamp,
     /// Of what, into what.
     pub id: PushId,
 }
 
-/// All copies that were asked for and have not ended, in the order in which they were asked for.
+/// All copies that were asked for and have not ended, in the order in which they are made.
 pub type Copies = Arc<[Wanted]>;
 
 /// So many copies may be asked for and not have ended: whoever wants more comes back later.
 pub const MOST_COPIES: usize = 2_000;
+
+/// So many of them at most may be there before more are asked for because images are used: the rest is for those who ask themselves.
+pub const MOST_FIRST_USES: usize = 1_000;

@@ -30,6 +30,8 @@ pub enum Origin {
     Verification,
     /// Waypost, which copies it.
     Copy,
+    /// Whoever makes the copy that was asked for at this moment: what he tells is of no other.
+    Copier(Timestamp),
 }
 
 /// What happened.
@@ -74,6 +76,12 @@ pub enum What {
     },
 }
 
+impl Origin {
+    fn is_copy(self) -> bool {
+        matches!(self, Self::Copy | Self::Copier(_))
+    }
+}
+
 impl Record {
     /// What becomes of a record by an event that was received at a moment; none where nothing changes. `sequence` is greater than any that
     /// was given out before.
@@ -84,7 +92,7 @@ impl Record {
         let mut next = self.clone();
         match &event.what {
             What::Begun | What::Progress { .. } | What::Succeeded { .. } | What::Failed { .. }
-                if event.origin == Origin::Copy && self.copying.is_none() =>
+                if event.origin.is_copy() && !self.is_copied_by(event.origin) =>
             {
                 // Nobody waits for it any more.
             }
@@ -92,7 +100,7 @@ impl Record {
             What::Progress { total, done } => next.progress(event.origin, *total, *done),
             What::Begun => next.begin(event.origin, at),
             What::Failed { error } => next.end(event.origin, at, State::Failed, Some(error.clone())),
-            What::Succeeded { target, digest } if event.origin == Origin::Copy => {
+            What::Succeeded { target, digest } if event.origin.is_copy() => {
                 if !next.is_as_before(target, digest) {
                     next.succeed(at, target, digest, sequence);
                 }
@@ -118,9 +126,25 @@ impl Record {
         (next != *self).then_some(next)
     }
 
-    /// Somebody wants a copy: it is a push of its own, whatever became of the one before.
+    /// Whether somebody waits for what he copies.
+    fn is_copied_by(&self, origin: Origin) -> bool {
+        match (&self.copying, origin) {
+            (Some(copying), Origin::Copier(asked_at)) => copying.asked_at == asked_at,
+            (copying, _) => copying.is_some(),
+        }
+    }
+
+    /// Somebody wants a copy: it is a push of its own, whatever became of the one before. Where it waits or goes on already, it becomes
+    /// what both want, and begins anew where that is more than before.
     fn ask(&mut self, copying: &Copying, at: Timestamp) {
-        if self.copying.is_some() {
+        if let Some(open) = &self.copying {
+            if let Some(both) = open.with(copying) {
+                self.copying = Some(both);
+                if let Some(attempt) = &mut self.last_attempt {
+                    attempt.state = State::Pending;
+                    (attempt.bytes_total, attempt.bytes_done) = (None, None);
+                }
+            }
             return;
         }
         let last = self.last_attempt.as_ref();
@@ -145,7 +169,7 @@ impl Record {
 
     fn progress(&mut self, origin: Origin, total: u64, done: u64) {
         let open = self.last_attempt.as_mut().filter(|last| last.state == State::Running);
-        if let Some(open) = open.filter(|_| origin == Origin::Copy) {
+        if let Some(open) = open.filter(|_| origin.is_copy()) {
             (open.bytes_total, open.bytes_done) = (Some(total), Some(done));
         }
     }
@@ -162,7 +186,7 @@ impl Record {
     fn begin(&mut self, origin: Origin, at: Timestamp) {
         if self.copying.is_some() {
             // Others' pushes of it meanwhile are told by what comes of them.
-            return if origin == Origin::Copy {
+            return if origin.is_copy() {
                 self.begin_copy(at)
             };
         }
@@ -186,7 +210,7 @@ impl Record {
 
     /// An attempt has ended: the one that goes on, if somebody who reports began it; else one that nobody told of before.
     fn end(&mut self, origin: Origin, at: Timestamp, state: State, error: Option<Box<str>>) {
-        if origin != Origin::Copy && self.copying.is_some() {
+        if !origin.is_copy() && self.copying.is_some() {
             return;
         }
         self.copying = None;
@@ -197,7 +221,7 @@ impl Record {
             |open: &Attempt| origin == Origin::Notification && at.duration_since(open.started_at) < ABANDONED;
         // Whoever reports may have a clock that is behind: by that much, it is the end of what he said that he began.
         // Its own end is nothing that comes late.
-        let moment = last.filter(|_| origin != Origin::Copy).map(|last| match open {
+        let moment = last.filter(|_| !origin.is_copy()).map(|last| match open {
             Some(open) if origin == Origin::Report => open.started_at.saturating_sub(CLOCKS).unwrap_or(open.started_at),
             _ => last.moment(),
         });

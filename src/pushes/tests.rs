@@ -394,6 +394,55 @@ fn a_copy_is_asked_for_whatever_became_of_the_push_before() {
 }
 
 #[test]
+fn whoever_wants_more_of_an_open_copy_gets_it_and_it_begins_anew() {
+    let wanted = |second, referrers, refresh, source: Option<&str>, login: Option<&str>| Copying {
+        asked_at: at(second),
+        referrers,
+        refresh,
+        source: source.map(Into::into),
+        login: login.map(Into::into),
+    };
+    let first = wanted(10, false, true, None, Some("mine"));
+    for (second, expected) in [
+        (wanted(12, false, true, None, Some("other")), None),
+        (
+            wanted(12, true, true, None, None),
+            Some(wanted(12, true, true, None, Some("mine"))),
+        ),
+        (
+            wanted(12, false, false, Some("s"), None),
+            Some(wanted(12, false, false, Some("s"), Some("mine"))),
+        ),
+    ] {
+        let before = told(&[
+            copy(10, What::Asked(first.clone())),
+            copy(11, What::Begun),
+            copy(11, progress(5)),
+        ]);
+        let after = before.after(&copy(12, What::Asked(second)), at(12), 9);
+        let Some(expected) = expected else {
+            assert_eq!(after, None);
+            continue;
+        };
+        let after = after.unwrap();
+        assert_eq!(after.copying, Some(expected.clone()));
+        let attempt = after.last_attempt.as_ref().unwrap();
+        assert_eq!(
+            (attempt.state, attempt.attempt, attempt.bytes_done),
+            (State::Pending, 1, None)
+        );
+        // Whoever was at the first says nothing of the second.
+        let end = |asked_at| Event {
+            origin: Origin::Copier(asked_at),
+            ..copy(13, succeeded("sha256:1"))
+        };
+        assert_eq!(after.after(&end(first.asked_at), at(13), 10), None);
+        let ended = after.after(&end(expected.asked_at), at(13), 10).unwrap();
+        assert_eq!(ended.last_success.unwrap().finished_at, at(13));
+    }
+}
+
+#[test]
 fn a_copy_that_is_only_kept_up_to_date_is_a_new_push_where_its_source_has_moved_and_else_none() {
     for (refresh, digest, pushed_at) in [(true, "sha256:1", 1), (true, "sha256:2", 11), (false, "sha256:1", 11)] {
         let What::Asked(asked) = asked(10) else { unreachable!() };

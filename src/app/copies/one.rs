@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
-    Shared,
-    plan::{Plan, Trouble},
+    LONG_REST, REST, Shared,
+    plan::{NotMade, Plan, Trouble},
 };
 use crate::{
     app::jitter,
@@ -23,10 +23,12 @@ use crate::{
     store::{Copy, News, StoreError},
 };
 
-/// Makes a copy, where somebody waits for it still.
-pub(super) async fn make(shared: &Shared, id: &PushId) {
-    let Some((copy, copying)) = taken(shared, id).await else {
-        return;
+/// Makes a copy, where somebody waits for it still, and answers for how long it is left alone then.
+pub(super) async fn make(shared: &Shared, id: &PushId) -> Duration {
+    let (copy, copying) = match taken(shared, id).await {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return REST,
+        Err(_) => return LONG_REST,
     };
     let one = One {
         shared,
@@ -37,9 +39,10 @@ pub(super) async fn make(shared: &Shared, id: &PushId) {
     let begun = Instant::now();
     let (image, registry) = (&one.image, id.registry());
     tracing::info!(registry, push = %id, "{image} is copied into {registry}");
-    let record = one.happened(vec![What::Begun]).await;
-    if !record.is_some_and(|record| one.is_waited_for(&record)) {
-        return one.is_left();
+    match one.happened(vec![What::Begun]).await {
+        Ok(Some(record)) if one.is_waited_for(&record) => {}
+        Ok(_) => return one.is_left(),
+        Err(_) => return LONG_REST,
     }
     let progress = Arc::new(Progress::new());
     let counted = Counted::new(&shared.metrics, registry, &progress);
@@ -70,8 +73,12 @@ pub(super) async fn make(shared: &Shared, id: &PushId) {
         }
         Err(error) => whats.push(What::Failed { error: error.clone() }),
     }
-    if one.happened(whats).await.is_none() {
-        return one.is_left();
+    match one.happened(whats).await {
+        // Somebody wants more of it meanwhile.
+        Ok(Some(record)) if record.copying.is_some() => return one.is_left(),
+        Ok(Some(_)) => {}
+        Ok(None) => return one.is_left(),
+        Err(_) => return LONG_REST,
     }
     let (sent, seconds) = (progress.sent(), begun.elapsed().as_secs_f64());
     match ended {
@@ -93,6 +100,7 @@ pub(super) async fn make(shared: &Shared, id: &PushId) {
             shared.store.tell(registry, news).await;
         }
     }
+    REST
 }
 
 struct One<'s> {
@@ -102,17 +110,18 @@ struct One<'s> {
     copying: Copying,
 }
 
-/// As it is in the store, with all that came with it.
-async fn taken(shared: &Shared, id: &PushId) -> Option<(Copy, Copying)> {
+/// As it is in the store, with all that came with it; none where nobody waits for it.
+async fn taken(shared: &Shared, id: &PushId) -> Result<Option<(Copy, Copying)>, StoreError> {
     let mut patience = Patience::new(shared.pause);
     loop {
         match shared.store.copy(id).await {
             Ok(copy) => {
-                let copy = copy?;
-                let copying = copy.record.copying.clone()?;
-                return Some((copy, copying));
+                let taken = copy.and_then(|copy| Some((copy.record.copying.clone()?, copy)));
+                return Ok(taken.map(|(copying, copy)| (copy, copying)));
             }
-            Err(StoreError::NotFound(_)) => return None,
+            // It waits for its registry.
+            Err(error @ StoreError::NotFound(_)) => return Err(error),
+            Err(error) if patience.failures >= ATTEMPTS => return Err(error),
             Err(error) => {
                 tracing::debug!(push = %id, "a copy that is due cannot be read yet: {error}");
                 patience.wait().await;
@@ -125,23 +134,27 @@ impl One<'_> {
     /// What comes of it; none where the registry is gone. What passes is waited for.
     async fn copied(&self, copy: &Copy, progress: &Arc<Progress>) -> Option<Result<(Image, Copied), Box<str>>> {
         let mut patience = Patience::new(self.shared.pause);
-        let plan = loop {
-            match Plan::of(self.shared, copy, &self.copying).await {
-                Ok(plan) => break plan,
+        loop {
+            let plan = match Plan::of(self.shared, copy, &self.copying).await {
+                Ok(plan) => plan,
                 Err(Trouble::Gone) => return None,
                 Err(Trouble::Passing(why)) if patience.failures < ATTEMPTS => {
                     tracing::debug!(push = %self.id, "a copy is tried again soon: {why}");
                     patience.wait().await;
+                    continue;
                 }
                 Err(Trouble::Passing(why) | Trouble::Failed(why)) => return Some(Err(line(&why))),
+            };
+            let begun = Instant::now();
+            match plan.run(self.shared, progress).await {
+                Ok(copied) => return Some(Ok((plan.target, copied))),
+                // What was issued for a while may have ended on the way: what is there already is not sent again.
+                Err(NotMade { why, is_denied: true }) if begun.elapsed() >= A_WHILE => {
+                    tracing::debug!(push = %self.id, "a copy goes on with other credentials: {why}");
+                }
+                Err(NotMade { why, .. }) => return Some(Err(line(&why))),
             }
-        };
-        let copied = plan.run(self.shared, progress).await;
-        Some(
-            copied
-                .map(|copied| (plan.target.clone(), copied))
-                .map_err(|why| line(&why)),
-        )
+        }
     }
 
     /// Waits until nobody waits for it any more.
@@ -185,14 +198,16 @@ impl One<'_> {
         }
     }
 
-    /// Tells it until it is kept, and gives back what is known then; none where the registry is gone.
-    async fn happened(&self, whats: Vec<What>) -> Option<Record> {
+    /// Tells it until it is kept, and gives back what is known then; none where the registry is gone. What cannot be kept for minutes is told
+    /// by whoever makes the copy next: it is not sent again.
+    async fn happened(&self, whats: Vec<What>) -> Result<Option<Record>, StoreError> {
         let mut patience = Patience::new(self.shared.pause);
         let events: Vec<_> = whats.into_iter().map(|what| self.event(what)).collect();
         loop {
             match self.shared.store.happened(events.clone()).await {
-                Ok(records) => return records.into_iter().next_back(),
-                Err(StoreError::NotFound(_)) => return None,
+                Ok(records) => return Ok(records.into_iter().next_back()),
+                Err(StoreError::NotFound(_)) => return Ok(None),
+                Err(error) if patience.failures >= TELLINGS => return Err(error),
                 Err(error) => {
                     if patience.failures == 0 {
                         tracing::warn!(push = %self.id, "how a copy stands cannot be kept, which is tried again: {error}");
@@ -208,7 +223,7 @@ impl One<'_> {
             image: self.image.clone(),
             registry: self.id.registry().into(),
             at: Timestamp::now(),
-            origin: Origin::Copy,
+            origin: Origin::Copier(self.copying.asked_at),
             what,
         }
     }
@@ -217,9 +232,10 @@ impl One<'_> {
         record.copying.as_ref() == Some(&self.copying)
     }
 
-    fn is_left(&self) {
+    fn is_left(&self) -> Duration {
         let (image, registry) = (&self.image, self.id.registry());
-        tracing::info!(registry, push = %self.id, "{image} is not copied into {registry} any more: nobody waits for it");
+        tracing::info!(registry, push = %self.id, "{image} is not copied into {registry} any more: nobody waits for it, or for more than that");
+        REST
     }
 }
 
@@ -291,6 +307,12 @@ fn line(text: &str) -> Box<str> {
     }
     line.into()
 }
+
+/// Tokens live longer, when they are issued.
+const A_WHILE: Duration = Duration::from_secs(300);
+
+/// In a row, until the store keeps how a copy stands: some minutes.
+const TELLINGS: u32 = 15;
 
 /// In a row, for what stands in the way of a copy.
 const ATTEMPTS: u32 = 5;

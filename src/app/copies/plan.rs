@@ -48,6 +48,23 @@ pub(super) enum Trouble {
     Gone,
 }
 
+/// Why a copy that was planned was not made.
+#[derive(Debug)]
+pub(super) struct NotMade {
+    pub(super) why: String,
+    /// Whether somebody may not: of a credential that was issued for a while, the while may be over.
+    pub(super) is_denied: bool,
+}
+
+impl From<CopyError> for NotMade {
+    fn from(error: CopyError) -> Self {
+        Self {
+            why: error.to_string(),
+            is_denied: matches!(error, CopyError::Denied { .. }),
+        }
+    }
+}
+
 impl Plan {
     /// As the registries are now.
     pub(super) async fn of(shared: &Shared, copy: &Copy, copying: &Copying) -> Result<Self, Trouble> {
@@ -94,7 +111,7 @@ impl Plan {
     }
 
     /// Copies it. A repository of ECR's that is not there is made, where the registry says that it is to be.
-    pub(super) async fn run(&self, shared: &Shared, progress: &Arc<Progress>) -> Result<Copied, String> {
+    pub(super) async fn run(&self, shared: &Shared, progress: &Arc<Progress>) -> Result<Copied, NotMade> {
         match self.copy().run(progress.clone()).await {
             Err(missing @ CopyError::NoRepository { .. }) => {
                 let name = &*self.to.repository;
@@ -104,15 +121,17 @@ impl Plan {
                     .await;
                 match made {
                     Ok(true) => tracing::info!(registry = &*self.registry.id, "the repository {name} was made"),
-                    Ok(false) => return Err(missing.to_string()),
-                    Err(error) => return Err(format!("the repository {name} is not there and was not made: {error}")),
+                    Ok(false) => return Err(missing.into()),
+                    Err(error) => {
+                        return Err(NotMade {
+                            why: format!("the repository {name} is not there and was not made: {error}"),
+                            is_denied: false,
+                        });
+                    }
                 }
-                self.copy()
-                    .run(progress.clone())
-                    .await
-                    .map_err(|error| error.to_string())
+                self.copy().run(progress.clone()).await.map_err(NotMade::from)
             }
-            copied => copied.map_err(|error| error.to_string()),
+            copied => copied.map_err(NotMade::from),
         }
     }
 

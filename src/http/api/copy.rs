@@ -9,7 +9,7 @@ use super::{
     credentials::of_push,
     problem::{FieldError, Problem},
     push::{PushCredentials, PushRequest, RetryRequest},
-    report::{reference, registry_id, usual_target},
+    report::{reference, registry_id},
 };
 use crate::{
     authorization::{Access, Resource, Verb},
@@ -214,7 +214,7 @@ fn not_copied(registry: &Registry, image: &Reference<'_>, identity: &Image, fiel
         };
         return Some(FieldError::new(field, message).hint(hint));
     }
-    let why = usual_target(registry, identity).err()?;
+    let why = identity.target_in(registry).err()?;
     Some(FieldError::new(field, why).hint("choose a registry with other `names`, or change them"))
 }
 

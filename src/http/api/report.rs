@@ -93,33 +93,12 @@ impl Report {
         let target = match &self.target {
             Some(target) => given_target(registry, target, &image)?,
             None if registry.is_over(&written) => Image::of(&written),
-            None => usual_target(registry, &image).map_err(|why| {
+            None => image.target_in(registry).map_err(|why| {
                 FieldError::new("image", why).hint("say in `target` under which name it was pushed there")
             })?,
         };
         Ok((image, target.as_str().into()))
     }
-}
-
-/// By the registry's names, or why not. One that has the tag of the image, or its digest, is an identity itself.
-pub(super) fn usual_target(registry: &Registry, image: &Image) -> Result<Image, String> {
-    let Ok(reference) = Reference::parse(image.as_str()) else {
-        return Err("it can have no name in a registry".to_owned());
-    };
-    let target = registry.names.target(&reference);
-    if let Some(target) = target.and_then(|target| Image::parse(&target).ok()) {
-        return Ok(target);
-    }
-    Err(match registry.names.from() {
-        Some(from) if !from.eq_ignore_ascii_case(reference.registry()) => format!(
-            "by its `names` the registry has images of {from} alone, and this one is of {}",
-            reference.registry()
-        ),
-        _ => format!(
-            "`{}`, the registry's `names`, make no valid reference of it: it would be too long, or have a port in the middle",
-            registry.names.template()
-        ),
-    })
 }
 
 /// By whoever reports.

@@ -98,9 +98,9 @@ impl Inner {
             if !copies.is_empty() {
                 let ids: BTreeSet<_> = copies.iter().map(|(id, _)| *id).collect();
                 let open = copies.iter().filter_map(|(id, told)| {
-                    let asked_at = told.record.copying.as_ref()?.asked_at;
+                    let Copying { asked_at, refresh, .. } = *told.record.copying.as_ref()?;
                     let id = (*id).clone();
-                    Some(Wanted { asked_at, id })
+                    Some(Wanted { refresh, asked_at, id })
                 });
                 self.show_copies(|copy| !ids.contains(&copy.id), open);
             }
@@ -110,40 +110,31 @@ impl Inner {
 
     /// Keeps what somebody wants.
     fn ask(&self, home: &mut Home, order: Order) -> Result<Asked, StoreError> {
-        let Order {
-            image,
-            registry,
-            referrers,
-            refresh,
-            source,
-            login,
-        } = order;
-        if !self.entries().contains_key(&*registry) {
-            return Err(StoreError::NotFound(registry.into()));
+        if !self.entries().contains_key(&*order.registry) {
+            return Err(StoreError::NotFound(order.registry.into()));
         }
-        let id = PushId::new(&registry, image.key());
+        let id = PushId::new(&order.registry, order.image.key());
         let present = home.pushes(|tables| one(tables, &id)).map_err(unread)?;
-        if let Some(record) = present.filter(|record| record.copying.is_some()) {
-            return Ok(Asked { record, joined: true });
-        }
+        let joined = present.is_some_and(|record| record.copying.is_some());
+        // The credential of whoever asked first stays.
+        let login = match joined {
+            true => home
+                .pushes(|tables| Ok(copies::one(tables, &id)?.and_then(|(_, login)| login)))
+                .map_err(unread)?,
+            false => order.login.clone(),
+        };
         let now = (self.clock)();
         let asked = Event {
-            image: image.clone(),
-            registry: registry.clone(),
+            image: order.image.clone(),
+            registry: order.registry.clone(),
             at: now,
             origin: Origin::Copy,
-            what: What::Asked(Copying {
-                asked_at: now,
-                referrers,
-                refresh,
-                source,
-                login: login.is_some().then(|| copies::HERE.into()),
-            }),
+            what: What::Asked(order.copying(login.is_some().then(|| copies::HERE.into()), now)),
         };
         let records = self.happen(home, &[asked], login.as_ref())?;
         let record = records.into_iter().next_back();
-        let record = record.unwrap_or_else(|| Record::new(image, &registry));
-        Ok(Asked { record, joined: false })
+        let record = record.unwrap_or_else(|| Record::new(order.image, &order.registry));
+        Ok(Asked { record, joined })
     }
 
     /// Refuses more copies than may wait.
@@ -345,10 +336,10 @@ pub(super) fn open_copies(tables: &PushTables) -> Result<Copies, Failure> {
         let id = PushId::parse(id.value());
         let record = id.as_ref().map(|id| one(tables, id)).transpose()?.flatten();
         let copying = record.and_then(|record| record.copying);
-        let (Some(id), Some(Copying { asked_at, .. })) = (id, copying) else {
+        let (Some(id), Some(Copying { asked_at, refresh, .. })) = (id, copying) else {
             return Err(Failure::Damaged("it has a copy of no push that goes on".to_owned()));
         };
-        open.push(Wanted { asked_at, id });
+        open.push(Wanted { refresh, asked_at, id });
     }
     open.sort_unstable();
     Ok(open.into())

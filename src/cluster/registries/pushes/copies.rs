@@ -62,8 +62,20 @@ impl Kubernetes {
         };
         let record = object.as_ref().and_then(|object| object.record().ok().flatten());
         let record = record.unwrap_or_else(|| Record::new(order.image.clone(), &order.registry));
-        if record.copying.is_some() {
-            return Ok(Some(Asked { record, joined: true }));
+        if let Some(object) = object.as_ref().filter(|_| record.copying.is_some()) {
+            let both = asked(record.clone(), order.copying(None, Timestamp::now()));
+            let written = match both == record {
+                true => Some(()),
+                false => self
+                    .write_status(&both, object, false)
+                    .await
+                    .map_err(|failed| failed.error)?
+                    .map(drop),
+            };
+            return Ok(written.map(|()| Asked {
+                record: both,
+                joined: true,
+            }));
         }
         self.is_room_for_a_copy()?;
         let Some(object) = self.home_of(&record, object, &owner).await? else {
@@ -76,14 +88,10 @@ impl Kubernetes {
             let name = self.write_login(&object, given).await?;
             *login = Some((object.clone(), name));
         }
-        let copying = Copying {
-            asked_at: Timestamp::now(),
-            referrers: order.referrers,
-            refresh: order.refresh,
-            source: order.source.clone(),
-            login: login.as_ref().map(|(_, name)| name.clone()),
-        };
-        let record = asked(record, copying);
+        let record = asked(
+            record,
+            order.copying(login.as_ref().map(|(_, name)| name.clone()), Timestamp::now()),
+        );
         match self.write_status(&record, &object, false).await {
             Ok(None) => Ok(None),
             Ok(Some(_)) => Ok(Some(Asked { record, joined: false })),

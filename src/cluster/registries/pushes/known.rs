@@ -29,8 +29,8 @@ pub(super) struct Known {
     buried: BTreeSet<Arc<str>>,
     /// The greatest number that a push was given.
     sequence: u64,
-    /// The names of those that somebody waits for, and since when.
-    wanted: BTreeMap<Box<str>, Timestamp>,
+    /// The names of those that somebody waits for, whether they are only kept up to date, and since when.
+    wanted: BTreeMap<Box<str>, (bool, Timestamp)>,
     /// Whether that was told of to those who follow.
     is_wanted_told: bool,
     /// The names of objects that are being made, and by how many tasks: the watch may tell of one before its maker does.
@@ -204,7 +204,7 @@ impl Known {
     }
 
     /// Since when somebody waits for it, if anybody does.
-    fn want(&mut self, name: &str, since: Option<Timestamp>) {
+    fn want(&mut self, name: &str, since: Option<(bool, Timestamp)>) {
         if self.wanted.get(name) == since.as_ref() {
             return;
         }
@@ -224,8 +224,9 @@ impl Known {
         if std::mem::replace(&mut self.is_wanted_told, true) {
             return None;
         }
-        let named = self.wanted.iter().filter_map(|(name, asked_at)| {
+        let named = self.wanted.iter().filter_map(|(name, (refresh, asked_at))| {
             Some(Wanted {
+                refresh: *refresh,
                 asked_at: *asked_at,
                 id: PushId::parse(name)?,
             })

@@ -15,6 +15,7 @@ use super::super::object::revision;
 use crate::{
     crds::{GROUP, VERSION},
     pushes::{Attempt, Image, PushCopy, PushId, PushSpec, PushStatus, Record, State, Success},
+    reference::Reference,
 };
 
 /// What is read of an object, whatever somebody wrote into it.
@@ -53,7 +54,7 @@ pub(in super::super) struct Seen {
     owner: Option<Box<str>>,
     pub(super) is_ending: bool,
     /// Since when somebody waits for a copy, or for an answer.
-    pub(super) wanted: Option<Timestamp>,
+    pub(super) wanted: Option<(bool, Timestamp)>,
     /// What it says, or why that cannot be understood.
     pub(super) content: Result<Content, String>,
 }
@@ -152,11 +153,12 @@ impl Object {
     }
 
     /// Since when somebody waits for a copy, or for an answer.
-    fn wanted(&self) -> Option<Timestamp> {
+    fn wanted(&self) -> Option<(bool, Timestamp)> {
         if self.is_asked() || self.is_unanswered() {
-            return Some(self.asked_at);
+            return Some((self.copy.refresh, self.asked_at));
         }
-        Some(self.record().ok()??.copying?.asked_at)
+        let copying = self.record().ok()??.copying?;
+        Some((copying.refresh, copying.asked_at))
     }
 
     /// Whether a copy of it was asked for, and has not ended.
@@ -264,7 +266,11 @@ fn registry_of(name: &str) -> &str {
 /// The image, which name and spec agree on, and what is asked for.
 fn read_spec(name: &str, spec: &Value) -> Result<(Image, PushCopy), String> {
     let spec: PushSpec = serde_json::from_value(without_nulls(spec)).map_err(|error| format!("its spec: {error}"))?;
-    let image = Image::parse(&spec.image).map_err(|error| format!("its image: {error}"))?;
+    let reference = Reference::parse(&spec.image).map_err(|error| format!("its image: {error}"))?;
+    if reference.tag().is_some() && reference.digest().is_some() {
+        return Err("its image has a tag and a digest: leave one of them out".to_owned());
+    }
+    let image = Image::of(&reference);
     let id = PushId::new(&spec.registry, image.key());
     if PushId::parse(name).as_ref() != Some(&id) {
         return Err(format!(
@@ -482,7 +488,7 @@ const ATTEMPT_KEYS: [&str; 7] = [
 
 const SUCCESS_KEYS: [&str; 6] = ["target", "digest", "platforms", "children", "finishedAt", "sequence"];
 
-const COPYING_KEYS: [&str; 4] = ["askedAt", "referrers", "source", "login"];
+const COPYING_KEYS: [&str; 5] = ["askedAt", "referrers", "refresh", "source", "login"];
 
 /// Waypost has made the object, for somebody who told of a push or who asked for a copy otherwise.
 const REPORTED: &str = "waypost.dev/reported";

@@ -169,9 +169,9 @@ impl Model {
             let last = record.last_attempt.as_ref().map(|last| last.state);
             let is_open = matches!(last, Some(State::Pending | State::Running));
             assert!(is_open || record.copying.is_none() && last != Some(State::Pending));
-            let asked_at = record.copying.as_ref()?.asked_at;
+            let Copying { asked_at, refresh, .. } = *record.copying.as_ref()?;
             let id = id.clone();
-            Some(Wanted { asked_at, id })
+            Some(Wanted { refresh, asked_at, id })
         });
         let mut open: Vec<_> = open.collect();
         open.sort_unstable();

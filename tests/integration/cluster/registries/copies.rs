@@ -680,6 +680,12 @@ fn whoever_makes_an_object_must_have_the_right_to_push_there() {
             .unwrap();
         let unreported = json!({"metadata": {"annotations": {"waypost.dev/reported": null}}});
         refused(editor.patch(&first, &unreported), prod);
+        // Of whom nobody is the owner, what stands in the status does not count.
+        let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1"});
+        refused(
+            editor.patch(&first, &json!({"metadata": {"ownerReferences": [owner]}})),
+            prod,
+        );
 
         // Those of the release.
         webhook.post(PUSHES, &with_source("org/app:4", "hub")).unwrap();

@@ -250,7 +250,10 @@ async fn one_that_fails_leaves_what_is_there(store: &impl Store) {
 
 async fn whoever_asks_for_what_is_asked_for_joins(store: &impl Store) {
     registries(store, &["a", "b"]).await;
-    let first = order("a", 0, "secret-1");
+    let first = Order {
+        refresh: true,
+        ..order("a", 0, "secret-1")
+    };
     let other = Order {
         referrers: true,
         refresh: false,
@@ -260,14 +263,24 @@ async fn whoever_asks_for_what_is_asked_for_joins(store: &impl Store) {
     let elsewhere = order("b", 0, "secret-3");
     let asked = store.ask(first.clone()).await.unwrap();
     assert!(!store.ask(elsewhere.clone()).await.unwrap().joined);
-    let again = store.ask(other.clone()).await.unwrap();
-    assert_eq!((again.record, again.joined), (asked.record, true));
+    let again = store.ask(first.clone()).await.unwrap();
+    assert_eq!((&again.record, again.joined), (&asked.record, true));
+    assert!(asked.record.copying.as_ref().unwrap().refresh);
+    // Whoever wants more of it gets that, too.
+    let more = store.ask(other.clone()).await.unwrap();
+    assert!(more.joined);
+    let (before, both) = (asked.record.copying.unwrap(), more.record.copying.unwrap());
+    assert_eq!(
+        (both.referrers, both.refresh, both.source.as_deref(), both.login),
+        (true, false, Some("b"), before.login)
+    );
+    assert!(both.asked_at > before.asked_at);
     let running = one(store, told(&first, What::Begun)).await;
     let again = store.ask(other.clone()).await.unwrap();
     assert_eq!((again.record, again.joined), (running, true));
-    // What came second is not kept.
+    // The credential that came second is not kept.
     assert_eq!(store.copy(&id(&first)).await.unwrap().unwrap().login, first.login);
-    wait_for(store, &[&first, &elsewhere]).await;
+    wait_for(store, &[&elsewhere, &first]).await;
     one(store, copied(&first, "1")).await;
     let anew = store.ask(other.clone()).await.unwrap();
     assert!(!anew.joined);
