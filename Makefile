@@ -5,7 +5,7 @@ FUZZ_TARGETS := reference policy review
 WORKSPACES := Cargo.toml tests/issuers/Cargo.toml $(wildcard benches/Cargo.toml) tests/fuzz/Cargo.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint bench soak soak-tokens scale-pushes fuzz image cluster-up cluster-down
+.PHONY: help run test test-matrix lint bench soak soak-tokens scale-pushes bench-copy fuzz image cluster-up cluster-down
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: ## Format, clippy, documentation, and that the core compiles alone
 
 bench: ## Measures; see docs/performance.md
 	cargo run --release --manifest-path benches/Cargo.toml
+
+bench-copy: ## Measures copies of images beside crane and skopeo; see docs/performance.md
+	cargo run --release --manifest-path benches/Cargo.toml -- --copies
 
 soak: ## Creates Pods while Waypost and the API server are restarted, killed, changed; as root; see docs/cluster.md
 	cargo run --release --manifest-path benches/Cargo.toml -- --soak

@@ -22,6 +22,8 @@ use self::{
 };
 use crate::{
     decide::{Outcome, Would},
+    policy::Replicate,
+    reference::Reference,
     review::{Answer, BadReview, ImageSlot, Operation, Owner, PodView, Review, SlotKind, parse, uid_of},
     snapshot::Snapshot,
 };
@@ -37,6 +39,19 @@ pub trait Observer {
     fn review(&self, operation: Operation, outcome: ReviewOutcome, elapsed: Duration);
     /// Somebody who does not see the answer should know of it. Most do not tell.
     fn notice(&self, _: Notice<'_>) {}
+    /// A Pod that is admitted uses an image that a rule replicates. Most do not push.
+    fn first_use(&self, _: FirstUse<'_>) {}
+}
+
+/// An image that a Pod uses and a rule replicates: for the first time, as far as decisions can tell, or not.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstUse<'r> {
+    /// The image, as it is written.
+    pub image: Reference<'r>,
+    /// Where it is to be pushed to, and when again.
+    pub replicate: &'r Replicate,
+    /// The id of the registry by whose credential it may be read: it lies under that, and the Pod's namespace may use it.
+    pub source: Option<&'r str>,
 }
 
 /// What the owner of a Pod should know: who behind a Deployment asked for its Pods is not who is answered.
@@ -187,6 +202,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
     let mut answer = Answer::default();
     let mut denials: SmallVec<[String; 1]> = SmallVec::new();
     let mut decided = false;
+    let mut uses: SmallVec<[(Reference<'_>, &Replicate); 1]> = SmallVec::new();
     for slot in &pod.slots {
         let Some(judged) = judge.image(slot) else {
             continue;
@@ -203,6 +219,7 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
             observer,
         );
         decided = true;
+        uses.extend(judge.use_of(&judged));
     }
     if judge.is_mirror() {
         return answer;
@@ -235,6 +252,15 @@ pub fn admit(snapshot: &Snapshot, review: &Review<'_>, observer: &dyn Observer) 
         return answer;
     }
     changes.finish(&judge.secrets(), &mut answer);
+    if !review.dry_run {
+        for (image, replicate) in uses {
+            observer.first_use(FirstUse {
+                image,
+                replicate,
+                source: judge.registry_over(&image),
+            });
+        }
+    }
     answer
 }
 

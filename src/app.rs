@@ -13,6 +13,7 @@ mod declared;
 mod docker_config;
 mod each;
 mod events;
+mod first_uses;
 mod namespaces;
 mod outdated;
 mod policies;
@@ -23,6 +24,7 @@ mod pushes;
 mod registries;
 mod registry_conditions;
 mod reload;
+mod remote;
 mod renewal;
 mod reviews;
 mod served_secret;
@@ -32,6 +34,7 @@ mod told;
 mod trust;
 mod upkeep;
 mod verify;
+mod warm;
 
 use std::time::Duration;
 
@@ -42,12 +45,15 @@ pub use self::{
     current::Current,
     docker_config::{DockerConfig, DockerConfigFor, docker_config},
     events::Events,
+    first_uses::{Asking, FirstUses, Replicator, first_uses},
     outdated::outdated,
     probes::{Down, Probes},
     pull_secrets::PullSecrets,
+    remote::{Fault, Push, Server, ServerFlags, Wanted, original, patience},
     reviews::Reviews,
     serving::{serve, webhook},
     verify::{Used, Verifier},
+    warm::images_in_use,
 };
 use crate::{cluster::Access, config::Config, document::Diagnostic, policy::Settings, policy_source::PolicySource};
 

@@ -12,6 +12,7 @@
 //!       rule: docker-hub               # or harbor-proxy-projects/docker-hub
 //!       pullPolicy: Always             # what the Pod has in the end
 //!       secrets: []                    # the rule's, in order
+//!       replicate: ''                  # the id of the registry that it is replicated into; this is none
 //! ```
 //!
 //! ```
@@ -34,7 +35,7 @@ use serde::Deserialize;
 use crate::{
     decide::{Decision, Outcome, decide},
     document::{self, Diagnostic, Node, Path, Problem, Severity, Source, check::Shape},
-    policy::{Action, Context, Input, PolicySet, PresetChoice, Settings, compile, spec},
+    policy::{Action, Context, Input, PolicySet, PresetChoice, Rule, Settings, compile, spec},
     reference::Reference,
     registry::{RegistrySpec, id_problem},
     snapshot::{BadTrialPush, Snapshot, Trial, TrialPush},
@@ -117,6 +118,8 @@ pub struct Expectation {
     pub pull_policy: Option<ImagePullPolicy>,
     /// The rule's Secrets that are added, in order.
     pub secrets: Option<Vec<String>>,
+    /// The id of the registry that it is replicated into; an empty text where it is not replicated.
+    pub replicate: Option<String>,
 }
 
 /// An imagePullPolicy, as a Pod has it.
@@ -191,14 +194,14 @@ pub fn run(test: &Source, mut read: impl FnMut(&str) -> Result<Source, Box<Diagn
             report.diagnostics.push(document::locate(&problem, test, Some(&node)));
         }
     }
-    let deciding = |action: &Action| match action {
+    let deciding = |rule: &Rule| match rule.action() {
         Action::LatestPush(latest) => !latest.built_in,
-        Action::Nothing => false,
+        Action::Nothing => rule.replicate().is_some(),
         _ => true,
     };
     report.untested = (0u32..)
         .zip(snapshot.policies.rules())
-        .filter(|(number, rule)| deciding(rule.action()) && !seen.contains(number))
+        .filter(|(number, rule)| deciding(rule) && !seen.contains(number))
         .map(|(_, rule)| rule.id().to_owned())
         .collect();
     report
@@ -212,6 +215,7 @@ impl CaseSpec {
             namespace_labels: &self.namespace_labels,
             pod_labels: &self.pod_labels,
         };
+        let set = &*snapshot.policies;
         let present = self.pull_policy.map(ImagePullPolicy::as_str);
         let decision = match Reference::parse(&self.image) {
             Ok(image) => decide(snapshot, &context, &image, present, self.opted_out),
@@ -221,9 +225,12 @@ impl CaseSpec {
             Err(error) => return vec![format!("this is no image reference: {error}")],
         };
         seen.extend(decision.observed.iter().map(|observed| observed.rule));
+        // One that also decides is tested by what it decides.
+        let only_replicates = |rule: &u32| matches!(set.rules()[*rule as usize].action(), Action::Nothing);
+        seen.extend(decision.replicate.filter(only_replicates));
         // Where the image is a target already, the rule only says how it is pulled.
         seen.extend(decision.rule.filter(|_| decision.outcome != Outcome::AlreadyTarget));
-        self.expect.differences(&snapshot.policies, &decision, present)
+        self.expect.differences(set, &decision, present)
     }
 }
 
@@ -259,13 +266,28 @@ impl Expectation {
                 Some(&decision.pull.secrets.join(", ")),
             );
         }
+        if let Some(registry) = &self.replicate {
+            let rule = decision.replicate.map(|number| &set.rules()[number as usize]);
+            let found = rule.and_then(Rule::replicate).map(|replicate| &*replicate.registry);
+            match found {
+                None if registry.is_empty() => {}
+                Some(found) if registry.is_empty() => {
+                    compare("registry that it is replicated into", "none", Some(found));
+                }
+                found => compare("registry that it is replicated into", registry, found),
+            }
+        }
         differences
     }
 
     /// What is expected although the image is no reference, so that nothing is decided.
     fn without_decision(&self, error: &str) -> Vec<String> {
-        let expected =
-            self.target.is_some() || self.rule.is_some() || self.pull_policy.is_some() || self.secrets.is_some();
+        let replicated = self.replicate.as_ref().is_some_and(|registry| !registry.is_empty());
+        let expected = self.target.is_some()
+            || self.rule.is_some()
+            || self.pull_policy.is_some()
+            || self.secrets.is_some()
+            || replicated;
         let nothing = || format!("nothing is decided about what is no image reference: {error}");
         expected.then(nothing).into_iter().collect()
     }

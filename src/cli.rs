@@ -2,6 +2,7 @@
 
 mod options;
 mod output;
+mod remote;
 
 pub mod check;
 pub mod cleanup;
@@ -18,6 +19,7 @@ pub mod rewrite;
 pub mod schema;
 pub mod serve;
 pub mod test;
+pub mod warm;
 pub mod webhook;
 pub mod webhook_config;
 
@@ -101,6 +103,7 @@ pub enum Command {
     Crds(crds::Args),
     Outdated(outdated::Args),
     Push(push::Args),
+    Warm(warm::Args),
     DockerConfig(docker_config::Args),
     Cleanup(cleanup::Args),
     Completions(completions::Args),
@@ -164,7 +167,11 @@ impl Cli {
                 webhook_config::run(args, &config)
             }
             Command::Crds(args) => crds::run(args),
-            Command::Push(args) => push::run(&args),
+            Command::Push(args) => push::run(&args, || load(&Flags::default())),
+            Command::Warm(args) => {
+                let config = load(&args.flags())?;
+                warm::run(&args, config)
+            }
             Command::Outdated(args) => {
                 let config = load(&args.flags())?;
                 outdated::run(&args, config)

@@ -3,6 +3,7 @@
 
 mod explain;
 mod outcome;
+mod replicate;
 mod route;
 mod sources;
 
@@ -11,6 +12,7 @@ use smallvec::SmallVec;
 pub use self::{
     explain::{Explanation, Pushed, Target, TargetVerdict, Tried, Verdict, explain},
     outcome::Outcome,
+    replicate::NotReplicated,
     route::{Cycle, cycle},
 };
 use self::{
@@ -40,6 +42,8 @@ pub struct Decision<'s> {
     pub warn_mutable_tag: bool,
     /// Rules in mode `warn` and `audit` that matched before the decision, in order.
     pub observed: SmallVec<[Observed; 1]>,
+    /// The rule by which the image, as it is written, is to be in a registry. Whichever rule decides, this is the first that replicates it.
+    pub replicate: Option<u32>,
 }
 
 /// How an image is to be pulled.
@@ -81,6 +85,19 @@ pub enum Would {
 ///
 /// No I/O, no clock, no lock; nothing is allocated but the target, those before it whose registries are down, and those on the way to it.
 pub fn decide<'s>(
+    snapshot: &'s Snapshot,
+    context: &Context<'_>,
+    image: &Reference<'_>,
+    pull_policy: Option<&str>,
+    opted_out: bool,
+) -> Decision<'s> {
+    let mut decision = by_rules(snapshot, context, image, pull_policy, opted_out);
+    let replicated = replicate::replicated(snapshot, context, image, &decision, pull_policy);
+    decision.replicate = replicated.and_then(|(rule, result)| result.is_ok().then_some(rule));
+    decision
+}
+
+fn by_rules<'s>(
     snapshot: &'s Snapshot,
     context: &Context<'_>,
     image: &Reference<'_>,
@@ -389,6 +406,7 @@ impl<'w, 's, R: Iterator<Item = u32>> Walk<'w, 's, R> {
             pull,
             warn_mutable_tag,
             observed: self.observed,
+            replicate: None,
         }
     }
 }
@@ -404,6 +422,7 @@ impl PolicySet {
             pull: self.untouched(),
             warn_mutable_tag: false,
             observed: SmallVec::new(),
+            replicate: None,
         }
     }
 

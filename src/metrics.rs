@@ -6,6 +6,7 @@
 mod common;
 mod controller;
 mod credentials;
+mod first_uses;
 mod images;
 mod process;
 mod pull_secrets;
@@ -21,6 +22,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 pub use common::Common;
 pub use controller::ControllerMetrics;
 pub use credentials::{CredentialMetrics, Renewal};
+pub use first_uses::{FirstUseMetrics, FirstUseResult};
 pub use images::{ImageKey, ImageLabels};
 pub use pull_secrets::{PullSecretMetrics, PullSecretState, PullSecretWrite};
 pub use pushes::{OutdatedMetrics, PushMetrics, Verification, VerificationMetrics};
@@ -39,6 +41,7 @@ pub struct Metrics {
     policy_reload_failures: IntCounter,
     certificate_expiry: IntGauge,
     events: [IntCounter; EventResult::ALL.len()],
+    first_uses: FirstUseMetrics,
     /// Tells this instance's counters from another's in the threads' caches.
     id: u64,
 }
@@ -110,6 +113,7 @@ impl Metrics {
                     "When the serving certificate expires, in seconds after the epoch.",
                 ),
             ),
+            first_uses: FirstUseMetrics::register(&registry),
             common: Common::register(registry),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         }
@@ -150,6 +154,11 @@ impl Metrics {
     /// Counts an Event.
     pub fn event(&self, result: EventResult) {
         self.events[result as usize].inc();
+    }
+
+    /// Those of images that rules replicate.
+    pub fn first_uses(&self) -> FirstUseMetrics {
+        self.first_uses.clone()
     }
 
     /// What it has in common with other kinds of process.

@@ -17,7 +17,7 @@ pub mod spec;
 mod template;
 mod usage;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 
@@ -55,6 +55,8 @@ pub struct PolicySet {
     settings: Settings,
     /// Whether any rule that decides leads images to where they were pushed.
     routes_pushes: bool,
+    /// The `match.images` of the rules that replicate, and of those that exempt from it; none where no rule replicates.
+    replicating: Option<Matcher>,
 }
 
 /// What the configuration says about all rules.
@@ -100,8 +102,8 @@ pub struct Rule {
     pull: Pull,
     warn_mutable_tag: bool,
     mode: Mode,
-    /// Whether it replicates, which it does even where another rule decides.
-    replicates: bool,
+    /// Where its images are pushed to, which they are even where another rule decides. None in a mode that only records.
+    replicate: Option<Box<Replicate>>,
     /// The ids of registries that it names.
     registries: Box<[Box<str>]>,
 }
@@ -172,6 +174,17 @@ pub struct LatestPush {
     pub(crate) built_in: bool,
 }
 
+/// Push the image into a registry when a Pod first uses it, and again when its tag may have moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicate {
+    /// The id of the registry.
+    pub registry: Box<str>,
+    /// How old a push may be before a tag is looked at again.
+    pub refresh: Duration,
+    /// Whether signatures, SBOMs and whatever else refers to it come along.
+    pub referrers: bool,
+}
+
 /// How a rule's images are pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
@@ -232,6 +245,11 @@ impl PolicySet {
 
     pub(crate) fn images(&self) -> &Matcher {
         &self.images
+    }
+
+    /// The images of the rules that replicate, and of those that exempt from it; none where no rule replicates.
+    pub(crate) fn replicating(&self) -> Option<&Matcher> {
+        self.replicating.as_ref()
     }
 
     /// The rules that have this name under a target, each with the place of the template.
@@ -305,6 +323,11 @@ impl Rule {
     /// Whether users are told about mutable tags.
     pub fn warns_of_mutable_tags(&self) -> bool {
         self.warn_mutable_tag
+    }
+
+    /// Where its images are pushed to; none where it does not say, or only records what it would do.
+    pub fn replicate(&self) -> Option<&Replicate> {
+        self.replicate.as_deref()
     }
 
     /// Its conditions.

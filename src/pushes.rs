@@ -6,6 +6,7 @@
 
 mod copying;
 mod event;
+mod first_use;
 mod image;
 mod index;
 pub mod notification;
@@ -18,9 +19,10 @@ pub(crate) use self::index::normal;
 pub use self::{
     copying::{Copies, Copying, MOST_COPIES, Order, Wanted},
     event::{Event, Origin, What},
+    first_use::FirstUse,
     image::{Image, Key, PushId},
     index::{Found, Index, MOST_OF_A_DIGEST, Pushes, Source},
-    object::{PushSpec, PushStatus},
+    object::{PushCopy, PushSpec, PushStatus},
     record::{Attempt, Record, State, Success},
 };
 

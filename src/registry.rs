@@ -208,6 +208,12 @@ impl Admitted {
         }
     }
 
+    /// Whether the Pods of every namespace may use it, whatever their labels.
+    pub fn admits_all(&self) -> bool {
+        let all = |globs: &Vec<Glob>| globs.contains(&Glob::new("*"));
+        self.selector.is_none() && self.names.as_ref().is_none_or(all)
+    }
+
     /// Whether the Pods of this namespace may use it.
     pub fn admits(&self, namespace: &str, labels: &dyn Labels) -> bool {
         self.names

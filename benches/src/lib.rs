@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod core;
+pub mod distribution;
+pub mod first_uses;
 pub mod load;
 pub mod pushes;
 pub mod rules;

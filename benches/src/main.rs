@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use waypost_benches::{
     core::{Core, time},
+    first_uses,
     load::{Load, Protocol, percentile},
     pushes, rules,
     server::{Program, Server, sibling},
@@ -21,10 +22,11 @@ use waypost_benches::{
 };
 
 const USAGE: &str = "\
-usage: waypost-benches [--core | --pushes | --latency | --soak | --soak-tokens | --objects] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
+usage: waypost-benches [--core | --pushes | --first-uses | --latency | --soak | --soak-tokens | --objects | --copies] [--quick] [--rounds N] [--seconds S] [--waypost PATH] [REVIEW.json…]
 
   --core          the core alone
   --pushes        the index of pushes alone
+  --first-uses    a storm of images that a rule replicates alone
   --latency       the creation of a Pod alone: a real API server, as root
   --soak          whether Pods are rewritten whatever happens to Waypost: a real node, as root; six minutes
   --soak-tokens   whether every Pod is pulled for with tokens of a minute: a real node, as root; twice ten minutes, or twice --seconds
@@ -32,6 +34,7 @@ usage: waypost-benches [--core | --pushes | --latency | --soak | --soak-tokens |
   --rounds N      rounds, of which the middle value counts [default: 5]
   --seconds S     how long each server is measured in a round with each version of HTTP [default: 2], or a phase of a soak lasts
   --objects       memory of a replica and time until it is ready, with 20,000 push records: a real API server; five minutes
+  --copies        images copied from one registry into another, beside crane and skopeo; five minutes
   --waypost PATH  this binary instead of one built now from this checkout; with --soak and --soak-tokens a static one
   REVIEW.json     what is sent, in turn [default: tests/fixtures/reviews/*.json]";
 
@@ -41,9 +44,11 @@ const MANY: usize = 10_000;
 struct Options {
     core: bool,
     pushes: bool,
+    first_uses: bool,
     latency: bool,
     soak: Option<Soak>,
     objects: bool,
+    copies: bool,
     rounds: usize,
     seconds: Option<f64>,
     waypost: Option<PathBuf>,
@@ -85,6 +90,13 @@ async fn main() -> Result<()> {
     if options.latency {
         return latency(&waypost, options.rounds);
     }
+    if options.first_uses {
+        println!("{}", storm(&waypost, &options).await?);
+        return Ok(());
+    }
+    if options.copies {
+        return copies(&waypost, options.rounds);
+    }
     if options.objects {
         return objects(&waypost, options.rounds);
     }
@@ -100,7 +112,15 @@ async fn main() -> Result<()> {
     println!("{}", core(&options.reviews, &reviews)?);
     eprintln!("the index of pushes");
     println!("{}", pushed(&reviews)?);
+    eprintln!("a storm of images that a rule replicates");
+    println!("{}", storm(&waypost, &options).await?);
     latency(&waypost, options.rounds)
+}
+
+/// The table of a storm of images that a rule replicates.
+async fn storm(waypost: &Path, options: &Options) -> Result<String> {
+    let seconds = options.seconds.unwrap_or(if options.rounds > 1 { 2.0 } else { 0.3 });
+    first_uses::measure(waypost, options.rounds, Duration::from_secs_f64(seconds)).await
 }
 
 /// What the creation of a Pod takes longer, on a cluster of its own.
@@ -118,6 +138,20 @@ fn objects(waypost: &Path, rounds: usize) -> Result<()> {
     run.args(["run", "--size=control-plane", "--"]).arg(sibling("objects")?);
     run.arg(waypost).args([count.to_string(), seconds.to_string()]);
     ensure!(run.status()?.success(), "{} failed", cluster().display());
+    Ok(())
+}
+
+/// What copying images costs, beside others that do it.
+fn copies(waypost: &Path, rounds: usize) -> Result<()> {
+    let tools = Command::new(cluster())
+        .args(["build", "registries"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(tools.status.success(), "{} failed", cluster().display());
+    let tools = String::from_utf8(tools.stdout)?;
+    let mut run = Command::new(sibling("copies")?);
+    run.arg(waypost).arg(tools.trim()).arg(rounds.to_string());
+    ensure!(run.status()?.success(), "{run:?} failed");
     Ok(())
 }
 
@@ -173,9 +207,11 @@ impl Options {
         let mut options = Self {
             core: false,
             pushes: false,
+            first_uses: false,
             latency: false,
             soak: None,
             objects: false,
+            copies: false,
             rounds: 5,
             seconds: None,
             waypost: None,
@@ -186,10 +222,12 @@ impl Options {
             match &*argument {
                 "--core" => options.core = true,
                 "--pushes" => options.pushes = true,
+                "--first-uses" => options.first_uses = true,
                 "--latency" => options.latency = true,
                 "--soak" => options.soak = Some(Soak::Changes),
                 "--soak-tokens" => options.soak = Some(Soak::Tokens),
                 "--objects" => options.objects = true,
+                "--copies" => options.copies = true,
                 "--quick" => options.rounds = 1,
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = Some(value()?.parse()?),
@@ -242,6 +280,7 @@ impl Bench {
             waypost: &self.waypost,
             tls,
             policies,
+            api: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Program<'p> {
         tls: &'p Path,
         /// Its `--policies`.
         policies: &'p Path,
+        /// Its `--api-listen`; any where nobody asks.
+        api: Option<SocketAddr>,
     },
 }
 
@@ -58,10 +60,18 @@ impl Server {
                 command.arg(address.to_string()).arg(tls);
                 command
             }
-            Program::Serve { waypost, tls, policies } => {
+            Program::Serve {
+                waypost,
+                tls,
+                policies,
+                api,
+            } => {
                 let mut command = Command::new(waypost);
                 command.arg("serve").arg("--webhook-listen").arg(address.to_string());
-                command.args(["--admin-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"]);
+                let api = api.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+                command
+                    .args(["--admin-listen", "127.0.0.1:0", "--api-listen"])
+                    .arg(api.to_string());
                 command.arg("--tls-dir").arg(tls).arg("--policies").arg(policies);
                 command
             }
@@ -146,7 +156,11 @@ impl Drop for Server {
 }
 
 /// An address that nobody listens on at the moment.
-fn free_address() -> Result<SocketAddr> {
+///
+/// # Errors
+///
+/// When the system has none.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{OPT_OUT_LABEL, Scope};
 use crate::{
     decide::{Decision, Outcome, Would, decide},
-    policy::{Action, Context, Labels, Mode, PullPolicy, Template},
+    policy::{Action, Context, Labels, Mode, PullPolicy, Replicate, Template},
     reference::Reference,
     review::{ImageSlot, PodView},
     snapshot::{NoLabels, Snapshot},
@@ -173,6 +173,24 @@ impl<'p, 'a> Judge<'p, 'a> {
             }
             judged.pull_policy = decision.pull.policy_for(present);
         }
+    }
+
+    /// Where the image is to be pushed to, as it is written. Without the namespace's labels nobody knows whether its Pods may pull from there.
+    pub(super) fn use_of(&self, judged: &Judged<'p>) -> Option<(Reference<'p>, &'p Replicate)> {
+        let rule = judged.decision.replicate.filter(|_| self.namespace_known)?;
+        judged.reference.zip(self.snapshot.policies.rule(rule).replicate())
+    }
+
+    /// The id of the registry that the image lies under, if the namespace may use its credential.
+    pub(super) fn registry_over(&self, image: &Reference<'_>) -> Option<&'p str> {
+        let Context {
+            namespace,
+            namespace_labels,
+            ..
+        } = self.context;
+        self.snapshot
+            .registries
+            .admitting_over(image, namespace, namespace_labels)
     }
 
     /// Whether the labels of the Pod's namespace are known.

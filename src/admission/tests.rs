@@ -1,6 +1,7 @@
 mod namespaces;
 mod notices;
 mod pushes;
+mod replicate;
 mod unavailable;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};

@@ -210,3 +210,37 @@ fn is_loopback(host: &str) -> bool {
 }
 
 const LATEST: &str = "latest";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_image_is_called_as_its_registry_says_or_as_whoever_copies_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let logins = dir.path().join("logins.json");
+        std::fs::write(&logins, "{}").unwrap();
+        let (mut copier, _) = Copier::new(Some(logins), Vec::new(), None).unwrap();
+        for (image, name, expected) in [
+            ("alpine", None, "t.example/mirror/docker.io/library/alpine:latest"),
+            ("r.example:5000/team/app:1", Some("app"), "t.example/mirror/app:1"),
+            ("r.example:5000/team/app:1", Some("app:2"), "t.example/mirror/app:2"),
+            (
+                "r.example:5000/team/app:1",
+                Some("{repository}"),
+                "t.example/mirror/team/app:1",
+            ),
+            (
+                "r.example/team/app:1",
+                Some("{registry}/x/{repository}"),
+                "t.example/mirror/r.example/x/team/app:1",
+            ),
+        ] {
+            let planned = copier.plan(image, "t.example/mirror", name, false).await.unwrap();
+            assert_eq!(planned.target, expected);
+        }
+        for (image, name) in [("r.example:5000/app:1", None), ("alpine", Some("{namespace}"))] {
+            assert!(copier.plan(image, "t.example/mirror", name, false).await.is_err());
+        }
+    }
+}

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Current, Events};
+use super::{Current, Events, FirstUses};
 use crate::{
-    admission::{self, ImageEvent, Notice, Observer, ReviewOutcome, UnknownNamespace},
+    admission::{self, FirstUse, ImageEvent, Notice, Observer, ReviewOutcome, UnknownNamespace},
     decide::Outcome,
     http::webhook::{Rejection, Reviewed, Reviewer},
     metrics::{ImageKey, ImageLabels, Metrics},
@@ -18,6 +18,7 @@ pub struct Reviews {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
     events: Option<Events>,
+    first_uses: Option<FirstUses>,
 }
 
 impl Reviews {
@@ -27,6 +28,7 @@ impl Reviews {
             current,
             metrics,
             events: None,
+            first_uses: None,
         }
     }
 
@@ -34,6 +36,13 @@ impl Reviews {
     #[must_use]
     pub fn telling(mut self, events: Option<Events>) -> Self {
         self.events = events;
+        self
+    }
+
+    /// The same, and what rules replicate is pushed.
+    #[must_use]
+    pub fn replicating(mut self, first_uses: FirstUses) -> Self {
+        self.first_uses = Some(first_uses);
         self
     }
 
@@ -87,6 +96,12 @@ impl Observer for Reviews {
     fn notice(&self, notice: Notice<'_>) {
         if let Some(events) = &self.events {
             events.leave(notice);
+        }
+    }
+
+    fn first_use(&self, used: FirstUse<'_>) {
+        if let Some(first_uses) = &self.first_uses {
+            first_uses.leave(used);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     api::Rest,
     banner::Banner,
     events::{self, Teller},
-    identity, if_any,
+    first_uses, identity, if_any,
     namespaces::Namespaces,
     policies::{Feed, Policies},
     policy_source,
@@ -223,7 +223,12 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
     };
 
     let current = policies.current();
-    let reviews = Arc::new(Reviews::new(policies.current(), metrics.clone()).telling(events));
+    let (first_uses, replicator) = first_uses::first_uses(metrics.first_uses());
+    let reviews = Arc::new(
+        Reviews::new(policies.current(), metrics.clone())
+            .telling(events)
+            .replicating(first_uses),
+    );
     let rejected = {
         let metrics = metrics.clone();
         Arc::new(move |_: &Rejection| metrics.rejected())
@@ -288,7 +293,7 @@ async fn run(config: Config, kind: Kind) -> Result<(), ServeError> {
             Ok(())
         }
         never = policies.watch(feed) => match never {},
-        never = registries.keep(down, current) => match never {},
+        never = registries.keep(down, current, replicator) => match never {},
         never = if_any(upkeep.as_ref().zip(probes).map(|(upkeep, probes)| upkeep.keep(probes))) => match never {},
         never = if_any(namespaces.map(Namespaces::watch)) => match never {},
         never = if_any(trust.map(Trust::watch)) => match never {},

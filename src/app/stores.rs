@@ -12,7 +12,12 @@ use futures_util::FutureExt;
 use kube::Client;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Current, probes::Down, pushes, registries};
+use super::{
+    Current,
+    first_uses::{Asking, Replicator},
+    probes::Down,
+    pushes, registries,
+};
 use crate::{
     authorization::{self, Authorizer},
     cluster::{
@@ -104,21 +109,36 @@ impl Home {
         }
     }
 
-    /// Keeps the registries and the pushes of the snapshot as those of the store are, for as long as it is not dropped. `down`: see
+    /// Keeps the registries and the pushes of the snapshot as those of the store are, and has replicated what is used, for as long as it is not dropped. `down`: see
     /// [`registries::keep`].
-    pub(super) async fn keep(&self, down: Option<watch::Receiver<Down>>, current: Arc<Current>) -> Infallible {
-        let (store, check) = match self {
-            Self::File { store, .. } => return keep(&**store, down, current).await,
-            Self::Cluster { store, check, .. } => (store.clone(), check),
+    pub(super) async fn keep(
+        &self,
+        down: Option<watch::Receiver<Down>>,
+        current: Arc<Current>,
+        replicator: Replicator,
+    ) -> Infallible {
+        let (store, asking, check) = match self {
+            Self::File { store, .. } => {
+                return tokio::select! {
+                    never = keep(&**store, down, current) => never,
+                    never = replicator.run(&**store, Asking::Here) => never,
+                };
+            }
+            Self::Cluster { store, check, .. } => (store.clone(), Asking::Here, check),
             Self::Later {
                 access,
                 namespace,
                 check,
-            } => (of_the_cluster(access, namespace, false, check).await, check),
+            } => (
+                of_the_cluster(access, namespace, false, check).await,
+                Asking::Aside,
+                check,
+            ),
         };
         tokio::select! {
             never = follow(&store, check) => never,
             never = keep(&*store, down, current) => never,
+            never = replicator.run(&*store, asking) => never,
         }
     }
 }
@@ -212,8 +232,8 @@ pub(super) async fn tidy(store: &Kubernetes) -> Infallible {
     loop {
         match store.tidy(PATIENCE).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "{count} Secrets that no registry names were deleted"),
-            Err(error) => tracing::debug!("Secrets that no registry names are looked for later: {error}"),
+            Ok(count) => tracing::info!(count, "{count} Secrets that nobody names any more were deleted"),
+            Err(error) => tracing::debug!("Secrets that nobody names are looked for later: {error}"),
         }
         sleep(TIDY_EVERY).await;
     }

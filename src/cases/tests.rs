@@ -70,6 +70,50 @@ spec:
     - {name: watch, mode: audit, match: {images: ['quay.io/**']}, deny: {}}
 ";
 
+#[test]
+fn where_an_image_is_replicated_to_is_compared_and_tests_a_rule_that_does_nothing_else() {
+    let policy = "apiVersion: waypost.dev/v1alpha1
+kind: Policy
+metadata: {name: own}
+spec:
+  rules:
+    - {name: hub, match: {images: ['docker.io/**']}, replicate: {registry: corp}}
+    - {name: quay, match: {images: ['quay.io/**']}, keep: {}, replicate: {registry: corp}}
+    - {name: watched, mode: audit, match: {images: ['gcr.io/**']}, keep: {}, replicate: {registry: corp}}
+";
+    let run = |cases: &str| {
+        let head = "policies: [own.yaml]\nregistries: {corp: {url: corp.io}}\ncases:\n";
+        run(&Source::new("own.test.yaml", format!("{head}{cases}")), |name| {
+            Ok(Source::new(name, policy))
+        })
+    };
+    let report = run("  - {image: alpine, expect: {outcome: unmatched, replicate: corp}}
+  - {image: alpine, optedOut: true, expect: {outcome: opted_out, replicate: ''}}
+  - {image: quay.io/x, expect: {outcome: kept, replicate: corp}}
+  - {image: gcr.io/x, expect: {outcome: unmatched, replicate: ''}}
+  - {image: corp.io/x, expect: {outcome: unmatched, replicate: ''}}");
+    assert!(
+        report.diagnostics.is_empty(),
+        "{}",
+        render::text(&report.diagnostics, false)
+    );
+    assert!(report.untested.is_empty(), "{:?}", report.untested);
+    let report = run("  - {image: quay.io/x, expect: {outcome: kept, replicate: ''}}
+  - {image: gcr.io/x, expect: {outcome: unmatched, replicate: corp}}
+  - {image: quay.io/x, expect: {outcome: kept, replicate: other}}
+  - {image: '!', expect: {outcome: unparsable, replicate: ''}}");
+    let messages: Vec<_> = report.diagnostics.iter().map(|found| &*found.message).collect();
+    assert_eq!(
+        messages,
+        [
+            "`quay.io/x`: the registry that it is replicated into is `corp`, not `none`",
+            "`gcr.io/x`: there is no registry that it is replicated into, expected `corp`",
+            "`quay.io/x`: the registry that it is replicated into is `corp`, not `other`",
+        ]
+    );
+    assert_eq!(report.untested, ["own/hub"]);
+}
+
 fn own(cases: &str) -> Report {
     let test = Source::new("own.test.yaml", format!("policies: [own.yaml]\ncases:\n{cases}"));
     run(&test, |name| {

@@ -15,6 +15,11 @@ pub(super) fn pushes() -> Value {
         spec["properties"][key]["minLength"] = 1.into();
         spec["properties"][key]["maxLength"] = most.into();
     }
+    let copy = &mut spec["properties"]["copy"]["properties"];
+    copy["requestedAt"]["maxLength"] = MOST_REQUEST.into();
+    copy["source"]["maxLength"] = 63.into();
+    copy["credential"]["properties"]["name"]["minLength"] = 1.into();
+    copy["credential"]["properties"]["name"]["maxLength"] = 253.into();
     check(&mut spec, SPEC_CHECKS);
     let status = structural(&schema::<PushStatus>());
     Definition {
@@ -22,7 +27,8 @@ pub(super) fn pushes() -> Value {
         singular: "push",
         plural: "pushes",
         description: "What is known of one image in one registry: how the last push went, and what is there. Waypost makes these \
-                      objects of what it is told; of the pushes of an image that went well, the newest is where Pods pull it from.",
+                      objects of what it is told, and copies the image of one that somebody else makes; of the pushes of an image \
+                      that went well, the newest is where Pods pull it from.",
         spec,
         status: status["properties"].clone(),
         columns: json!([
@@ -39,6 +45,10 @@ pub(super) fn pushes() -> Value {
                 "description": "How long ago the last push ended."},
             {"name": "Attempt", "type": "integer", "priority": 1, "jsonPath": ".status.lastAttempt.attempt",
                 "description": "The how-manieth push it was."},
+            {"name": "Sent", "type": "integer", "priority": 1, "jsonPath": ".status.lastAttempt.bytesDone",
+                "description": "How many bytes of it are there, where Waypost copies it."},
+            {"name": "Bytes", "type": "integer", "priority": 1, "jsonPath": ".status.lastAttempt.bytesTotal",
+                "description": "How many bytes there are to send."},
             {"name": "Error", "type": "string", "priority": 1, "jsonPath": ".status.lastAttempt.error",
                 "description": "Why the last push failed."},
         ]),
@@ -58,10 +68,13 @@ const NAME_CHECKS: &[Check] = &[Check {
 
 /// Of `spec`.
 const SPEC_CHECKS: &[Check] = &[Check {
-    rule: "self == oldSelf",
+    rule: "self.image == oldSelf.image && self.registry == oldSelf.registry",
     message: "image and registry of a push stay what they are: make another one, and delete this one",
     at: "",
 }];
+
+/// A time is shorter.
+const MOST_REQUEST: u32 = 64;
 
 /// Longer than any reference.
 const MOST_IMAGE: u32 = 1_024;

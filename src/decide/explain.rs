@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Decision, Outcome, decide, leaves_never,
+    Decision, NotReplicated, Outcome, decide, leaves_never,
+    replicate::replicated,
     route::{Attempt, Routed, attempt},
     sources::is_pushed_to,
 };
@@ -21,6 +22,8 @@ pub struct Explanation<'s> {
     pub decision: Decision<'s>,
     /// All rules in their order.
     pub tried: Vec<Tried>,
+    /// The rule that replicates the image, or why it does not.
+    pub replicated: Option<(u32, Result<(), NotReplicated>)>,
 }
 
 /// A rule that was tried.
@@ -188,7 +191,12 @@ pub fn explain<'s>(
             }
         })
         .collect();
-    Explanation { decision, tried }
+    let replicated = replicated(snapshot, context, image, &decision, pull_policy);
+    Explanation {
+        decision,
+        tried,
+        replicated,
+    }
 }
 
 /// The pushes that were followed, and the last one's target where another was taken for it.

@@ -1,4 +1,5 @@
 mod pushes;
+mod replicate;
 mod unavailable;
 
 use std::{collections::BTreeMap, sync::Arc};

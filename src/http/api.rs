@@ -5,6 +5,7 @@
 //! are; where a body names the registry that a right is needed for, the token is asked about again when it is known. What goes wrong is told by a problem document (RFC 9457), and no answer, log line or metric has a credential in it.
 
 mod body;
+mod copy;
 mod credentials;
 mod guard;
 mod json;
@@ -129,7 +130,8 @@ pub fn router(state: ApiState) -> Router {
         limits,
         guard: Guard::new(authorizer, limits.patience),
         registrations: registries::shape(),
-        reports: pushes::shape(),
+        pushes: pushes::shape(),
+        retries: pushes::retry_shape(),
         openapi: openapi::document().to_string().into_bytes(),
         refused: Throttle::default(),
     };
@@ -155,7 +157,8 @@ struct Api {
     limits: Limits,
     guard: Guard,
     registrations: Shape,
-    reports: Shape,
+    pushes: Shape,
+    retries: Shape,
     openapi: Vec<u8>,
     refused: Throttle,
 }
@@ -263,15 +266,22 @@ impl Api {
                 self.delete(id, &condition, query.flag("force")?).await
             }
             (Operation::ListPushes, _) => self.list_pushes(&query).await,
-            (Operation::ReportPush, _) => self.report_push(&parts.headers, peer, body, known).await,
+            (Operation::CreatePush, _) => self.create_push(&parts.headers, peer, body, known).await,
+            (Operation::RetryPush, Route::Retry(id)) => self.retry_push(id, &parts.headers, body).await,
             (Operation::GetPush, Route::Push(id)) => self.get_push(id).await,
             (Operation::OpenApi, _) => Ok(Answer {
                 body: Some(self.openapi.clone()),
                 ..Answer::default()
             }),
-            (Operation::Get | Operation::Replace | Operation::Delete | Operation::Notify | Operation::GetPush, _) => {
-                nothing_there(route, &parts.method)
-            }
+            (
+                Operation::Get
+                | Operation::Replace
+                | Operation::Delete
+                | Operation::Notify
+                | Operation::GetPush
+                | Operation::RetryPush,
+                _,
+            ) => nothing_there(route, &parts.method),
         }
     }
 
@@ -333,7 +343,7 @@ impl Known {
     /// What the path says, as far as it is what it should be.
     fn of(route: &Route) -> Self {
         let push = match route {
-            Route::Push(id) => PushId::parse(id),
+            Route::Push(id) | Route::Retry(id) => PushId::parse(id),
             _ => None,
         };
         let registry = match (route, &push) {

@@ -91,7 +91,7 @@ impl Copy {
         self.advised(progress, true).await
     }
 
-    /// As [`Copy::run`], for somebody who does not want to know platforms and children of an image that was there: nothing is read for them.
+    /// As [`Copy::run`], for somebody who does not want to know platforms and children: nothing is read for them.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl Copy {
             true => job.clone().referrers(&digest).await?,
             false => 0,
         };
-        let Contents { platforms, children } = match described || !was_there {
+        let Contents { platforms, children } = match described {
             true => job.contents(&digest, root).await?,
             false => Contents::default(),
         };
@@ -254,6 +254,12 @@ impl Job {
         if self.target.has_blob(Side::Target, digest).await? {
             self.progress.is_there(digest, BlobState::Present);
             self.target.hold(digest);
+            return Ok(());
+        }
+        // What somebody else sends there just now can be taken from him.
+        let _alone = self.target.alone(digest).await;
+        if self.target.holds(digest) && self.target.has_blob(Side::Target, digest).await? {
+            self.progress.is_there(digest, BlobState::Present);
             return Ok(());
         }
         let from = self.mountable(digest);

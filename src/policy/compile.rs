@@ -252,7 +252,7 @@ impl Compiler {
             } else {
                 names.insert(spec.name.clone(), index);
             }
-            if only_keeps && spec.keep.is_none() {
+            if only_keeps && (spec.keep.is_none() || spec.replicate.is_some()) {
                 problems.push(
                     Problem::error("invalid-rule", path.clone(), "a preset that exempts can only keep")
                         .hint("write `keep: {}`"),
@@ -303,7 +303,7 @@ impl Compiler {
         // Stable: within a class the order is that of the texts.
         self.drafts
             .sort_by_key(|draft| (!matches!(draft.rule.action, Action::Deny { .. }), draft.class));
-        self.cross_check();
+        self.cross_check(&settings);
         let failed = self.diagnostics.iter().any(Diagnostic::is_error);
         let set = if failed { None } else { self.assemble(settings) };
         sort(&mut self.diagnostics);

@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use smallvec::SmallVec;
 
 use super::{
-    Context,
+    Context, ImageTest, Matching,
     index::{Entry, InOrder, Index, Matches, Scope},
     pattern::{Pattern, Suffix, registry_to_match},
     template::Groups,
@@ -47,6 +47,21 @@ impl MatcherBuilder {
             suffixes: Vec::new(),
             regexes: Vec::new(),
             regex_rules: Vec::new(),
+        }
+    }
+
+    /// All that a rule's `images` say.
+    pub(crate) fn rule(&mut self, matching: &Matching, scope: Scope<'_>, rule: u32) {
+        match &matching.images {
+            None => self.everything(scope, rule),
+            Some(tests) => {
+                for test in tests {
+                    match test {
+                        ImageTest::Pattern(pattern) => self.pattern(pattern, scope, rule),
+                        ImageTest::Regex(regex) => self.regex(regex, rule),
+                    }
+                }
+            }
         }
     }
 

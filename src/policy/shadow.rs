@@ -10,6 +10,20 @@ use super::{
 
 /// For each rule that an earlier one always shadows: (shadowed, by). Sound, not complete: a pair it names is one.
 pub(crate) fn shadowed(rules: &[&Rule]) -> Vec<(usize, usize)> {
+    covered(rules, may_be_shadowed, decides)
+}
+
+/// For each rule that replicates nothing, because an earlier one always does: (that, by).
+pub(crate) fn never_replicating(rules: &[&Rule]) -> Vec<(usize, usize)> {
+    let replicates = |rule: &Rule| rule.replicate.is_some();
+    covered(rules, replicates, replicates)
+}
+
+fn covered(
+    rules: &[&Rule],
+    may_be_shadowed: impl Fn(&Rule) -> bool,
+    decides: impl Fn(&Rule) -> bool,
+) -> Vec<(usize, usize)> {
     // A rule with selectors covers only rules with the same ones: an index for each pair of them.
     let mut indices: HashMap<Selectors<'_>, Index> = HashMap::new();
     let mut found = Vec::new();
@@ -90,7 +104,7 @@ const MOST_CANDIDATES: usize = 64;
 
 /// A rule that replicates does so even where another decides, and one without an action decides nothing anyway.
 fn may_be_shadowed(rule: &Rule) -> bool {
-    !rule.replicates && !matches!(rule.action, Action::Nothing)
+    rule.replicate.is_none() && !matches!(rule.action, Action::Nothing)
 }
 
 fn decides(rule: &Rule) -> bool {

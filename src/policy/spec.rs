@@ -169,7 +169,7 @@ pub struct RuleSpec {
     /// Whether the rule decides, or only says what it would do.
     #[serde(default)]
     pub mode: Mode,
-    /// Push the image into a registry when it is first used.
+    /// Push the image into a registry when it is first used: beside an action or alone. The first rule that matches and has it counts, whichever decides.
     pub replicate: Option<ReplicateSpec>,
 }
 
@@ -321,17 +321,17 @@ pub enum Mode {
     Audit,
 }
 
-/// Push the image into a registry when it is first used.
+/// Push the image into a registry when it is first used: the first Pod runs from its source, the next from there.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ReplicateSpec {
     /// The registry's id.
     pub registry: String,
-    /// When.
+    /// When; `firstUse` where it is not said.
     pub when: Option<ReplicateWhen>,
-    /// How old a push may be before a mutable tag is looked at again, such as `1h`.
+    /// How old a push may be before a tag is looked at again when a Pod uses it, such as `1h`, the default. A digest never moves.
     pub refresh: Option<String>,
-    /// Whether signatures and SBOMs go along.
+    /// Whether signatures, SBOMs and whatever else refers to the image come along.
     #[serde(default)]
     pub referrers: bool,
 }

@@ -18,6 +18,8 @@ pub struct Order {
     pub registry: Box<str>,
     /// Whether signatures, SBOMs and whatever else refers to it come along.
     pub referrers: bool,
+    /// Whether finding the same there is no new push: whoever only keeps a copy as its source is overtakes no push of somebody else.
+    pub refresh: bool,
     /// The id of the registry by whose credential the source may be read; it is read as anybody where there is none.
     pub source: Option<Box<str>>,
     /// What it is pushed with, instead of the registry's credential.
@@ -34,6 +36,9 @@ pub struct Copying {
     /// Whether signatures, SBOMs and whatever else refers to it come along.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub referrers: bool,
+    /// Whether finding the same there is no new push.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
     /// The name of the Registry by whose credential the source may be read; it is read as anybody where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<str>>,

@@ -93,7 +93,9 @@ impl Record {
             What::Begun => next.begin(event.origin, at),
             What::Failed { error } => next.end(event.origin, at, State::Failed, Some(error.clone())),
             What::Succeeded { target, digest } if event.origin == Origin::Copy => {
-                next.succeed(at, target, digest, sequence);
+                if !next.is_as_before(target, digest) {
+                    next.succeed(at, target, digest, sequence);
+                }
                 next.end(event.origin, at, State::Succeeded, None);
             }
             What::Succeeded { target, digest } => {
@@ -132,6 +134,13 @@ impl Record {
             finished_at: None,
         });
         self.copying = Some(copying.clone());
+    }
+
+    /// Whether a copy that only looks whether its source has moved has found that it has not.
+    fn is_as_before(&self, target: &str, digest: &str) -> bool {
+        let refresh = self.copying.as_ref().is_some_and(|copying| copying.refresh);
+        let last = self.last_success.as_ref();
+        refresh && last.is_some_and(|last| *last.digest == *digest && *last.target == *target)
     }
 
     fn progress(&mut self, origin: Origin, total: u64, done: u64) {
@@ -265,4 +274,4 @@ impl Record {
 const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
 
 /// After that nobody says any more how a push ended that somebody began.
-const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const ABANDONED: SignedDuration = SignedDuration::from_hours(24);

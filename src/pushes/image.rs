@@ -35,6 +35,26 @@ impl Image {
         Self(text.into())
     }
 
+    /// What a reference with a digest means, which no tag beside it changes: the image of that digest. Without one as [`Image::of`].
+    pub fn meant_by(reference: &Reference<'_>) -> Self {
+        let Some(digest) = reference.digest().filter(|_| reference.tag().is_some()) else {
+            return Self::of(reference);
+        };
+        let mut text = String::with_capacity(reference.input().len() + "docker.io/library/".len());
+        write_name(reference, &mut |part| text.push_str(part));
+        text.push('@');
+        text.push_str(digest);
+        if let Some(host) = text.get_mut(..lowered(reference)) {
+            host.make_ascii_lowercase();
+        }
+        Self(text.into())
+    }
+
+    /// Whether it is called by a tag, which somebody may move, and not by its digest.
+    pub fn tag_may_move(&self) -> bool {
+        !self.0.contains('@')
+    }
+
     /// Reads one, as somebody wrote it.
     ///
     /// # Errors

@@ -31,6 +31,9 @@ pub struct PushCopy {
     /// Whether signatures, SBOMs and whatever else refers to the image come along.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub referrers: bool,
+    /// Whether finding the same there is no new push: then it does not become the latest of the image again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
     /// The name of the Registry by whose credential the source is read. Without it, a credential is used only where every namespace may use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

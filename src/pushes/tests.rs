@@ -96,6 +96,7 @@ fn asked(second: i64) -> What {
     What::Asked(Copying {
         asked_at: at(second),
         referrers: false,
+        refresh: false,
         source: None,
         login: None,
     })
@@ -104,7 +105,11 @@ fn asked(second: i64) -> What {
 /// What is told of a copy, by whoever makes it.
 fn copied() -> impl Strategy<Value = What> {
     prop_oneof![
-        3 => (0..20_i64).prop_map(asked),
+        2 => (0..20_i64).prop_map(asked),
+        1 => (0..20_i64).prop_map(|second| match asked(second) {
+            What::Asked(asked) => What::Asked(Copying { refresh: true, ..asked }),
+            other => other,
+        }),
         2 => Just(What::Begun),
         2 => (0..3_u64, 0..3_u64).prop_map(|(total, done)| What::Progress { total, done }),
         1 => digests().prop_map(succeeded),
@@ -389,6 +394,28 @@ fn a_copy_is_asked_for_whatever_became_of_the_push_before() {
 }
 
 #[test]
+fn a_copy_that_is_only_kept_up_to_date_is_a_new_push_where_its_source_has_moved_and_else_none() {
+    for (refresh, digest, pushed_at) in [(true, "sha256:1", 1), (true, "sha256:2", 11), (false, "sha256:1", 11)] {
+        let What::Asked(asked) = asked(10) else { unreachable!() };
+        let record = told(&[
+            report(1, succeeded("sha256:1")),
+            copy(10, What::Asked(Copying { refresh, ..asked })),
+            copy(10, What::Begun),
+            copy(11, succeeded(digest)),
+        ]);
+        let success = record.last_success.unwrap();
+        assert_eq!(
+            (&*success.digest, success.finished_at),
+            (digest, at(pushed_at)),
+            "{refresh}"
+        );
+        let attempt = record.last_attempt.unwrap();
+        assert_eq!((attempt.state, attempt.finished_at), (State::Succeeded, Some(at(11))));
+        assert!(record.copying.is_none());
+    }
+}
+
+#[test]
 fn what_others_tell_while_it_is_copied_is_of_what_is_there_alone() {
     let begun = [copy(1, asked(1)), copy(2, What::Begun)];
     for (second, origin, what) in [
@@ -517,6 +544,25 @@ fn of_two_at_the_same_time_the_one_that_was_told_of_last_is_the_later() {
     assert_eq!(*other.last_success.as_ref().unwrap().digest, *"sha256:1");
     let elsewhere = told(&[report(1, succeeded("sha256:3"))]);
     assert!(both.last_success.unwrap().order() > elsewhere.last_success.unwrap().order());
+}
+
+#[test]
+fn a_digest_says_more_than_the_tag_beside_it() {
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (image, expected) in [
+        ("alpine".to_owned(), "docker.io/library/alpine:latest".to_owned()),
+        (format!("alpine@{DIGEST}"), format!("docker.io/library/alpine@{DIGEST}")),
+        (
+            format!("alpine:3@{DIGEST}"),
+            format!("docker.io/library/alpine@{DIGEST}"),
+        ),
+        (format!("Quay.IO/x:1@{DIGEST}"), format!("quay.io/x@{DIGEST}")),
+    ] {
+        let meant = Image::meant_by(&Reference::parse(&image).unwrap());
+        assert_eq!(meant.as_str(), expected);
+        assert_eq!(Image::parse(&expected).unwrap(), meant);
+        assert_eq!(meant.tag_may_move(), !image.contains('@'));
+    }
 }
 
 #[test]

@@ -83,6 +83,17 @@ impl Registries {
             })
     }
 
+    /// The id of the registry that the image lies under, if it admits the namespace: that of its host with the longest organization. Of
+    /// several that are the same, the first that does.
+    pub fn admitting_over(&self, image: &Reference<'_>, namespace: &str, labels: &dyn Labels) -> Option<&str> {
+        let over = || self.all.iter().filter(|registry| registry.address.is_over(image));
+        let longest = over().map(|registry| registry.address.organization.len()).max()?;
+        over()
+            .filter(|registry| registry.address.organization.len() == longest)
+            .find(|registry| registry.namespaces.admits(namespace, labels))
+            .map(|registry| &*registry.id)
+    }
+
     /// Whether what this name stands for cannot be pulled now: the registry that it lies under is down. That is the one of its host
     /// with the longest organization over it; of several that are the same, all must be down. A name under none is taken to be there.
     ///

@@ -19,6 +19,7 @@ mod image;
 mod mutated_reviews;
 mod notifications;
 mod probes;
+mod pushing;
 mod readme;
 mod reference_conformance;
 mod serve;

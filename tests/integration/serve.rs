@@ -4,6 +4,7 @@ mod configuration;
 mod ending;
 mod namespaces;
 mod reloading;
+mod replicating;
 mod starting;
 
 use std::fs;

@@ -72,6 +72,7 @@ fn main() -> Result<()> {
         waypost,
         tls: &tls,
         policies: &policies,
+        api: None,
     };
     drop(Server::start(&serve, dir.path())?);
     let none = measure(waypost, dir.path(), 0, seconds)?;

@@ -246,6 +246,7 @@ fn order(registry: &str) -> Order {
         image: Image::parse("source.test/team/app:1").unwrap(),
         registry: registry.into(),
         referrers: false,
+        refresh: false,
         source: None,
         login: None,
     }

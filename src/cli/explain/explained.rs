@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::admission::OPT_OUT_LABEL;
-use crate::decide::{Outcome, Pushed, Target, TargetVerdict, Tried, Verdict, explain};
-use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, Rule};
+use crate::decide::{Explanation, NotReplicated, Outcome, Pushed, Target, TargetVerdict, Tried, Verdict, explain};
+use crate::policy::{Action, Context, ImageTest, Labels, Mismatch, Mode, PolicySet, Rule};
 use crate::reference::Reference;
 use crate::snapshot::Snapshot;
 
@@ -33,9 +33,25 @@ pub(super) struct Explained {
     pub(super) pull_policy: Option<&'static str>,
     /// The Secrets that are added.
     pub(super) pull_secrets: Vec<String>,
+    /// Where it is pushed to when a Pod uses it; absent where no rule replicates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replicate: Option<Replicated>,
     /// What else to know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) notes: Vec<String>,
+}
+
+/// Where an image is pushed to when a Pod uses it.
+#[derive(Debug, Serialize)]
+pub(super) struct Replicated {
+    pub(super) rule: String,
+    pub(super) registry_id: String,
+    /// In seconds.
+    pub(super) refresh: u64,
+    pub(super) referrers: bool,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why_not: Option<&'static str>,
 }
 
 /// The parts of a normalised reference.
@@ -95,6 +111,7 @@ impl Explained {
             target: None,
             pull_policy: None,
             pull_secrets: Vec::new(),
+            replicate: None,
             notes: vec!["the image is left as it is, and the user is warned".to_owned()],
         };
         let reference = match Reference::parse(image) {
@@ -163,6 +180,7 @@ impl Explained {
             target: decision.target.clone(),
             pull_policy: decision.pull.policy_for(pull_policy),
             pull_secrets: secrets.map(ToString::to_string).collect(),
+            replicate: Replicated::of(set, &explanation),
             notes,
         }
     }
@@ -173,6 +191,21 @@ impl TriedRule {
     pub(super) fn any_unavailable(&self) -> bool {
         let mut targets = self.targets.iter();
         targets.any(|target| target.verdict == TargetVerdict::Unavailable.as_str())
+    }
+}
+
+impl Replicated {
+    fn of(set: &PolicySet, explanation: &Explanation<'_>) -> Option<Self> {
+        let (rule, result) = explanation.replicated?;
+        let rule = &set.rules()[rule as usize];
+        let replicate = rule.replicate()?;
+        Some(Self {
+            rule: rule.id().to_owned(),
+            registry_id: replicate.registry.to_string(),
+            refresh: replicate.refresh.as_secs(),
+            referrers: replicate.referrers,
+            why_not: result.err().map(NotReplicated::as_str),
+        })
     }
 }
 
@@ -220,6 +253,9 @@ fn reason(rule: &Rule, tried: &Tried, context: &Context<'_>, outcome: Outcome, o
             _ if tried.why_not.is_some() => tried.why_not.unwrap_or_default().to_owned(),
             (Mode::Warn, _) => format!("it matches, and in mode warn only tells the user: {}", action(rule)),
             (Mode::Audit, _) => format!("it matches, and in mode audit only records: {}", action(rule)),
+            (Mode::Enforce, _) if rule.replicate().is_some() => {
+                "it matches, and decides nothing: it replicates".to_owned()
+            }
             (Mode::Enforce, _) => "it matches, and has nothing to decide".to_owned(),
         },
         Verdict::NotReached if opted_out && outcome == Outcome::OptedOut => "the Pod opted out".to_owned(),

@@ -113,6 +113,14 @@ fn write(explained: &Explained, colours: &Colours, out: &mut String) -> std::fmt
         format!("{} added", explained.pull_secrets.join(", "))
     };
     row("secrets", &secrets)?;
+    if let Some(replicated) = &explained.replicate {
+        let (registry, rule) = (&replicated.registry_id, &replicated.rule);
+        let what = match replicated.why_not {
+            None => format!("into {registry} by {rule}, when a Pod uses it"),
+            Some(why) => format!("not into {registry} by {rule}: {why}"),
+        };
+        row("replicated", &what)?;
+    }
     for note in &explained.notes {
         row("note", note)?;
     }

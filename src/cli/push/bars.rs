@@ -1,4 +1,5 @@
-//! How far a copy is: a bar for each blob on a terminal, a line now and then where there is none.
+//! How far copies are: a bar for each on a terminal, and for each blob where there is one copy alone; a line now and then where there is no
+//! terminal.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -9,38 +10,70 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use super::super::output;
 use crate::oci::copy::{Blob, BlobState, Progress};
 
+/// Where all copies of a command are shown.
+pub(super) enum Screen {
+    /// A terminal, and whether blobs are shown there.
+    Terminal { all: MultiProgress, blobs: bool },
+    /// Somewhere else.
+    Log,
+}
+
 /// What is shown of one copy.
 pub(super) enum Bars {
     /// On a terminal.
     Terminal {
         all: MultiProgress,
         total: ProgressBar,
-        blobs: BTreeMap<Box<str>, ProgressBar>,
+        /// None where they are not shown.
+        blobs: Option<BTreeMap<Box<str>, ProgressBar>>,
     },
     /// Somewhere else.
     Log { image: String, said: Instant },
 }
 
-impl Bars {
-    pub(super) fn begin(image: &str, target: &str) -> Self {
-        if !io::stderr().is_terminal() {
-            output::remark(&format!("copying {image} to {target}"));
-            return Self::Log {
-                image: image.to_owned(),
-                said: Instant::now(),
-            };
-        }
-        let all = MultiProgress::new();
-        let total = all.add(ProgressBar::new(0));
-        total.set_style(style("{msg}  {bytes}/{total_bytes}  {bytes_per_sec}  {elapsed}"));
-        total.set_message(format!("{image} → {target}"));
-        Self::Terminal {
-            all,
-            total,
-            blobs: BTreeMap::new(),
+impl Screen {
+    /// For so many copies.
+    pub(super) fn new(copies: usize) -> Self {
+        match io::stderr().is_terminal() {
+            true => Self::Terminal {
+                all: MultiProgress::new(),
+                blobs: copies == 1,
+            },
+            false => Self::Log,
         }
     }
 
+    /// Says something beside the bars.
+    pub(super) fn aside<T>(&self, say: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Terminal { all, .. } => all.suspend(say),
+            Self::Log => say(),
+        }
+    }
+
+    pub(super) fn begin(&self, image: &str, target: &str) -> Bars {
+        let (all, blobs) = match self {
+            Self::Terminal { all, blobs } => (all.clone(), *blobs),
+            Self::Log => {
+                output::remark(&format!("copying {image} to {target}"));
+                return Bars::Log {
+                    image: image.to_owned(),
+                    said: Instant::now(),
+                };
+            }
+        };
+        let total = all.add(ProgressBar::new(0));
+        total.set_style(style("{msg}  {bytes}/{total_bytes}  {bytes_per_sec}  {elapsed}"));
+        total.set_message(format!("{image} → {target}"));
+        Bars::Terminal {
+            all,
+            total,
+            blobs: blobs.then(BTreeMap::new),
+        }
+    }
+}
+
+impl Bars {
     /// How often there is something to show.
     pub(super) fn every(&self) -> Duration {
         match self {
@@ -54,8 +87,10 @@ impl Bars {
             Self::Terminal { all, total, blobs } => {
                 total.set_length(progress.total());
                 total.set_position(progress.done());
-                for blob in progress.blobs() {
-                    show(all, blobs, &blob);
+                if let Some(blobs) = blobs {
+                    for blob in progress.blobs() {
+                        show(all, blobs, &blob);
+                    }
                 }
             }
             Self::Log { image, said } => {
@@ -76,9 +111,12 @@ impl Bars {
 
     pub(super) fn end(&mut self, progress: &Progress) {
         self.show(progress);
-        if let Self::Terminal { all, .. } = self {
+        if let Self::Terminal { all, total, blobs } = self {
             // The summary takes their place.
-            let _ = all.clear();
+            for bar in blobs.iter().flat_map(BTreeMap::values).chain([&*total]) {
+                bar.finish_and_clear();
+                all.remove(bar);
+            }
         }
     }
 }

@@ -7,8 +7,13 @@
 //! An object belongs to the `Registry` object that owns it, and to no other of its name that is made later: when that goes, it counts for
 //! nothing any more, at once, and Kubernetes takes it away in time. What stands in the status of an object that nobody owns counts for
 //! nothing either.
+//!
+//! A copy is asked for by the status, or by an object that somebody makes or changes (`spec.copy`): whoever makes the copy takes that on, and
+//! writes it into the status. A credential that comes with it is a Secret which the object owns, and which goes when the copy ends.
 
+mod copies;
 mod known;
+mod logins;
 mod object;
 mod room;
 mod writing;
@@ -23,6 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client, core::DynamicObject};
 use tokio::sync::watch;
 
+pub(super) use self::logins::is_ours;
 pub use self::room::InUse;
 use self::{
     known::{Changes, Known},
@@ -64,6 +70,10 @@ impl Records {
         let mut known = lock(&self.known);
         let mut changes = Changes::new();
         change(&mut known, &mut changes);
+        // While it is locked, so that two changes are told in their order.
+        if let Some(copies) = known.copies() {
+            self.copies.send_replace(copies);
+        }
         if changes.is_empty() {
             return;
         }
@@ -71,7 +81,6 @@ impl Records {
             .iter()
             .map(|change| (&change.image, &*change.registry, change.success.as_ref()));
         let next = self.published.borrow().with(changes);
-        // While it is locked, so that two changes are told in their order.
         self.published.send_replace(next);
     }
 
@@ -225,21 +234,16 @@ impl Pushes for Kubernetes {
     }
 
     fn ask(&self, order: Order) -> BoxFuture<'_, Result<Asked, StoreError>> {
-        not_yet(order.image.as_str())
+        self.ask_for(order).boxed()
     }
 
     fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {
-        not_yet(order.image.as_str())
+        self.ask_aside(order).boxed()
     }
 
     fn copy<'s>(&'s self, id: &'s PushId) -> BoxFuture<'s, Result<Option<Copy>, StoreError>> {
-        not_yet(id.as_str())
+        self.take_copy(id).boxed()
     }
-}
-
-fn not_yet<'s, T: Send + 'static>(what: &str) -> BoxFuture<'s, Result<T, StoreError>> {
-    let error = StoreError::Unsupported(format!("{what} cannot be copied yet"));
-    Box::pin(async { Err(error) })
 }
 
 fn pushes(client: Client) -> Api<DynamicObject> {

@@ -20,7 +20,7 @@ use zeroize::Zeroize;
 use super::{
     Kubernetes, RESOURCE, lock,
     object::{MANAGED_BY, Object},
-    registries, requests,
+    pushes, registries, requests,
     requests::{Failed, all, ask},
     tokens, what as registry,
     writing::MANAGER,
@@ -211,7 +211,9 @@ impl Kubernetes {
             tracing::info!(registry = id, "{} was deleted, for no Registry names it", what(name));
             deleted += 1;
         }
+        deleted += self.tidy_logins(&before, &mut unnamed, patience).await?;
         *lock(&self.unnamed) = unnamed;
+        self.shrink().await?;
         deleted += self.tidy_tokens(&objects).await?;
         for object in &objects {
             if let Err(why) = &object.spec {
@@ -545,7 +547,7 @@ pub(super) fn registry_of(meta: &ObjectMeta) -> Option<&str> {
 
 /// Whether Waypost has written what is in it.
 fn is_ours(meta: &ObjectMeta) -> bool {
-    registry_of(meta).is_some() || tokens::issued_for(meta).is_some()
+    registry_of(meta).is_some() || tokens::issued_for(meta).is_some() || pushes::is_ours(meta)
 }
 
 pub(super) fn what(name: &str) -> String {

@@ -21,7 +21,7 @@ fn digest(name: &str) -> Option<&'static str> {
 }
 
 /// With digests for their names.
-fn written(text: &str) -> String {
+pub(super) fn written(text: &str) -> String {
     text.replace("D1", D1).replace("D2", D2).replace("D3", D3)
 }
 
@@ -57,7 +57,7 @@ fn registered() -> Trial {
 }
 
 /// Each push as `image registry [digest]`, the later ones later.
-fn pushed(pushes: &str) -> Trial {
+pub(super) fn pushed(pushes: &str) -> Trial {
     let mut trial = registered();
     for push in pushes.split(';').map(str::trim).filter(|push| !push.is_empty()) {
         let mut words = push.split(' ');
@@ -73,7 +73,7 @@ fn pushed(pushes: &str) -> Trial {
     trial
 }
 
-fn with(rules: &str, settings: Settings, trial: &Trial) -> Snapshot {
+pub(super) fn with(rules: &str, settings: Settings, trial: &Trial) -> Snapshot {
     let mut snapshot = set_with(rules, settings);
     trial.apply(&mut snapshot);
     snapshot

@@ -28,30 +28,49 @@ impl Api {
     ) -> Result<T, Problem> {
         is_json(headers)?;
         let json = read(body, self.limits.body, self.limits.body_deadline).await?;
-        let raw: &RawValue = serde_json::from_slice(&json).map_err(|error| {
-            let detail = if json.trim_ascii().is_empty() {
-                "the body is empty".to_owned()
-            } else {
-                format!(
-                    "the body is no JSON at line {}, column {}",
-                    error.line(),
-                    error.column()
-                )
-            };
-            Problem::new(Kind::MalformedJson, detail)
-        })?;
-        let errors = shape.check(raw);
-        if !errors.is_empty() {
-            return Err(Problem::invalid(errors));
-        }
-        // serde's words may have values in them.
-        serde_json::from_str(raw.get()).map_err(|_| {
-            Problem::new(
-                Kind::Invalid,
-                "the body is not of the form that /v1/openapi.json describes",
-            )
-        })
+        understood(shape, &json)
     }
+
+    /// The same where there need be none: an empty one is announced as anything.
+    pub(super) async fn read_if_any<T: DeserializeOwned>(
+        &self,
+        shape: &Shape,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Option<T>, Problem> {
+        let json = read(body, self.limits.body, self.limits.body_deadline).await?;
+        if json.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        is_json(headers)?;
+        understood(shape, &json).map(Some)
+    }
+}
+
+fn understood<T: DeserializeOwned>(shape: &Shape, json: &[u8]) -> Result<T, Problem> {
+    let raw: &RawValue = serde_json::from_slice(json).map_err(|error| {
+        let detail = if json.trim_ascii().is_empty() {
+            "the body is empty".to_owned()
+        } else {
+            format!(
+                "the body is no JSON at line {}, column {}",
+                error.line(),
+                error.column()
+            )
+        };
+        Problem::new(Kind::MalformedJson, detail)
+    })?;
+    let errors = shape.check(raw);
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    // serde's words may have values in them.
+    serde_json::from_str(raw.get()).map_err(|_| {
+        Problem::new(
+            Kind::Invalid,
+            "the body is not of the form that /v1/openapi.json describes",
+        )
+    })
 }
 
 /// Whether it is announced as JSON, whatever the case and the parameters (RFC 9110, section 8.3.1).

@@ -243,6 +243,34 @@ pub(super) fn token(request: &mut RegistryRequest, errors: &mut Vec<FieldError>)
     Change::Keep
 }
 
+/// What one push is made with: what two fields of `prefix` say, if anything.
+pub(super) fn of_push(
+    prefix: &str,
+    username: Option<String>,
+    password: Option<Secret>,
+    errors: &mut Vec<FieldError>,
+) -> Option<Login> {
+    let field = |name: &str| format!("{prefix}.registry_{name}");
+    let missing = |name: &str, given: &str| {
+        FieldError::new(field(name), format!("it is missing: `{}` is given", field(given)))
+            .hint("give both, or neither: then it is pushed with what the registry has")
+    };
+    match (username, password) {
+        (Some(username), Some(Secret(mut password))) => {
+            let password = Password::new(std::mem::take(&mut *password));
+            match login_problem(&username, &password) {
+                None => return Some(Login { username, password }),
+                Some((Part::Username, problem)) => errors.push(FieldError::new(field("username"), problem)),
+                Some((Part::Password, problem)) => errors.push(FieldError::new(field("password"), problem)),
+            }
+        }
+        (Some(_), None) => errors.push(missing("password", "username")),
+        (None, Some(_)) => errors.push(missing("username", "password")),
+        (None, None) => {}
+    }
+    None
+}
+
 fn in_file(username: String, path: String) -> Result<Credential, &'static str> {
     if !path.starts_with('/') || path.contains('\0') {
         return Err("it is no absolute path: write it from `/` on");
@@ -271,20 +299,30 @@ fn elsewhere(
         .ok()
 }
 
-/// A login that HTTP can carry (RFC 7617, section 2).
-fn checked(login: Login, prefix: &str, from: &str, errors: &mut Vec<FieldError>) -> Asked {
-    let password = login.password.expose();
-    let problem = if let Some(problem) = username_problem(&login.username) {
-        Some(problem)
+/// Of a login.
+enum Part {
+    Username,
+    Password,
+}
+
+/// Why HTTP cannot carry a login (RFC 7617, section 2).
+fn login_problem(username: &str, password: &Password) -> Option<(Part, &'static str)> {
+    let password = password.expose();
+    if let Some(problem) = username_problem(username) {
+        Some((Part::Username, problem))
     } else if password.is_empty() {
-        Some("the password is empty")
+        Some((Part::Password, "the password is empty"))
     } else if password.chars().any(char::is_control) {
-        Some("the password has a control character in it: a line end, perhaps, behind what was meant")
+        let problem = "the password has a control character in it: a line end, perhaps, behind what was meant";
+        Some((Part::Password, problem))
     } else {
         None
-    };
-    match problem {
-        Some(problem) => {
+    }
+}
+
+fn checked(login: Login, prefix: &str, from: &str, errors: &mut Vec<FieldError>) -> Asked {
+    match login_problem(&login.username, &login.password) {
+        Some((_, problem)) => {
             errors.push(FieldError::new(format!("{prefix}_{from}"), problem));
             Asked::Nothing
         }

@@ -85,14 +85,17 @@ impl Guard {
                 *user = Some(name);
                 Err(Problem::new(Kind::Forbidden, why))
             }
-            Verdict::Unavailable(why) => {
-                tracing::warn!(why, "nobody can tell who may use the API: {why}");
-                Err(Problem::new(
-                    Kind::Unavailable,
-                    "whose token it is cannot be told at the moment: Waypost's log says why",
-                ))
-            }
+            Verdict::Unavailable(why) => Err(cannot_be_told(&why)),
             Verdict::Unauthenticated => Err(self.refuse(peer).await),
+        }
+    }
+
+    /// Whether somebody who was admitted may do this, too.
+    pub(super) async fn allows(&self, headers: &HeaderMap, access: Access<'_>) -> Result<bool, Problem> {
+        match self.authorizer.authorize(&token(headers)?, Some(access)).await {
+            Verdict::Allowed(_) => Ok(true),
+            Verdict::Forbidden { .. } | Verdict::Unauthenticated => Ok(false),
+            Verdict::Unavailable(why) => Err(cannot_be_told(&why)),
         }
     }
 
@@ -170,6 +173,14 @@ impl Default for Patience {
             addresses: 4096,
         }
     }
+}
+
+fn cannot_be_told(why: &str) -> Problem {
+    tracing::warn!(why, "nobody can tell who may use the API: {why}");
+    Problem::new(
+        Kind::Unavailable,
+        "whose token it is cannot be told at the moment: Waypost's log says why",
+    )
 }
 
 /// What counts as one address: whoever has an IPv6 address has 2^64 of them.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     notify::NotifiedAnswer,
     problem::{FieldError, Kind, PROBLEM_JSON, ProblemAnswer},
-    push::{PushAnswer, PushListAnswer, PushRequest},
+    push::{PushAnswer, PushListAnswer, PushRequest, RetryRequest},
     registries::MOST_LISTED,
     registry::{RegistryAnswer, RegistryListAnswer, RegistryRequest},
     route::Operation,
@@ -32,6 +32,7 @@ pub(super) fn document() -> Value {
     let mut requests = settings().into_generator();
     requests.subschema_for::<RegistryRequest>();
     requests.subschema_for::<PushRequest>();
+    requests.subschema_for::<RetryRequest>();
     let mut answers = settings().for_serialize().into_generator();
     answers.subschema_for::<RegistryAnswer>();
     answers.subschema_for::<RegistryListAnswer>();
@@ -60,8 +61,8 @@ pub(super) fn document() -> Value {
             "title": "Waypost",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Which registries there are, who may use them, and what was pushed to them.",
-            "description": "Registries are registered once, and used by every Pod that may. Whoever pushes an image reports it, and Pods pull it \
-                from where it was last pushed to. Credentials go in and never come out. What goes wrong is told by a problem document (RFC 9457); docs/api.md of the repository lists their types.",
+            "description": "Registries are registered once, and used by every Pod that may. Waypost copies images into them; whoever pushes one himself \
+                reports it. Pods pull an image from where it was last pushed to. Credentials go in and never come out. What goes wrong is told by a problem document (RFC 9457); docs/api.md of the repository lists their types.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "Where this document is."}],
@@ -78,8 +79,8 @@ pub(super) fn document() -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "On one machine one of the two tokens that are beside the store: `admin.token` may do everything, \
-                    `push.token` reads, and reports pushes. In a cluster the token of a user or a ServiceAccount, who needs the verb (get, \
-                    list, create, update, delete) on `registries` or `pushes` of the group waypost.dev, and to report a push the verb \
+                    `push.token` reads, reports pushes and asks for copies. In a cluster the token of a user or a ServiceAccount, who needs the verb (get, \
+                    list, create, update, delete) on `registries` or `pushes` of the group waypost.dev, and to report a push, or to have an image copied, the verb \
                     push on that one of `registries`. `Authorization: Simple TOKEN` is taken as well.",
             }, "notification": notify::security()},
         },
@@ -127,13 +128,8 @@ fn described(operation: Operation) -> Value {
             "In the order of their ids; of an image one for each registry. The one that is `latest` is where Pods pull it from.",
             "pushes",
         ),
-        Operation::ReportPush => (
-            "reportPush",
-            "Reports a push",
-            "With `finished_at` a report may be sent again: it changes nothing twice. One that is older than what is known changes nothing of \
-             that. The answer is what is known then. It takes the verb `push` on the registry.",
-            "pushes",
-        ),
+        Operation::CreatePush => pushes::CREATE,
+        Operation::RetryPush => pushes::RETRY,
         Operation::GetPush => (
             "getPush",
             "Shows a push",
@@ -158,11 +154,12 @@ fn described(operation: Operation) -> Value {
     if operation.has_body() {
         let (schema, examples) = match operation {
             Operation::Notify => (notify::schema(), notify::request_examples()),
-            Operation::ReportPush => (reference("PushRequest"), pushes::request_examples()),
+            Operation::CreatePush => (reference("PushRequest"), pushes::request_examples()),
+            Operation::RetryPush => (reference("RetryRequest"), pushes::retry_examples()),
             _ => (reference("RegistryRequest"), request_examples()),
         };
         described["requestBody"] = json!({
-            "required": true,
+            "required": operation != Operation::RetryPush,
             "content": {"application/json": {"schema": schema, "examples": examples}},
         });
     }
@@ -184,13 +181,13 @@ fn path_id(operation: Operation) -> Option<Value> {
             63,
             json!("cern-prod"),
         ),
-        Operation::GetPush => (
+        Operation::GetPush | Operation::RetryPush => (
             "The push's id.",
             "^[a-z0-9]([-a-z0-9]*[a-z0-9])?\\.[0-9a-f]{32}$",
             96,
             pushes::answer_example()["id"].clone(),
         ),
-        Operation::List | Operation::Create | Operation::ListPushes | Operation::ReportPush | Operation::OpenApi => {
+        Operation::List | Operation::Create | Operation::ListPushes | Operation::CreatePush | Operation::OpenApi => {
             return None;
         }
     };
@@ -289,7 +286,7 @@ fn responses(operation: Operation) -> Map<String, Value> {
                 json!({"a page": {"value": {"items": [pushes::answer_example()], "next": null}}}),
             )),
         ),
-        Operation::ReportPush | Operation::GetPush => (
+        Operation::CreatePush | Operation::RetryPush | Operation::GetPush => (
             "The push.",
             Some((
                 reference("Push"),
@@ -301,7 +298,7 @@ fn responses(operation: Operation) -> Map<String, Value> {
     let mut success = json!({"description": description});
     let links: &[&str] = match operation {
         Operation::Create => &["getRegistry", "replaceRegistry", "deleteRegistry"],
-        Operation::ReportPush => &["getPush"],
+        Operation::CreatePush | Operation::RetryPush => &["getPush", "retryPush"],
         _ => &[],
     };
     if !links.is_empty() {
@@ -324,7 +321,14 @@ fn responses(operation: Operation) -> Map<String, Value> {
         }
         success["content"] = json!({"application/json": content});
     }
-    let mut responses = Map::from_iter([(operation.success().to_string(), success)]);
+    let mut responses = Map::new();
+    for status in operation.successes() {
+        let mut success = success.clone();
+        if *status == 202 {
+            pushes::accepted(&mut success);
+        }
+        responses.insert(status.to_string(), success);
+    }
     for kind in operation.problems() {
         let status = kind.status();
         let example = json!({"value": {

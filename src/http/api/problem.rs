@@ -58,7 +58,7 @@ pub(super) enum Kind {
     Invalid,
     /// Too many tokens that are nobody's are being tried.
     TooManyFailures,
-    /// Too many notifications come in at once.
+    /// Too many notifications come in at once, or too many copies wait.
     TooMany,
     /// A fault of Waypost's own.
     Internal,

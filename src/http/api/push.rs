@@ -7,24 +7,35 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::json::Secret;
 use crate::{
     pushes::{Attempt, Index, Record, State, Success},
     reference::Reference,
 };
 
-/// A report of a push: of one that went well, that failed, or that has begun. `null` is as good as leaving a field out.
+/// Without `state`, a copy that Waypost is asked for; with it, a report of a push that somebody else makes: of one that went well, that failed,
+/// or that has begun. `null` is as good as leaving a field out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushRequest {
-    /// The image: as it is called everywhere (`alpine:3.20`), or as it lies in the registry
-    /// (`registry.example.com/team/docker.io/library/alpine:3.20`). No tag is the tag `latest`. It may have its digest behind it.
+    /// The image: as it is called everywhere (`alpine:3.20`), or, in a report, as it lies in the registry
+    /// (`registry.example.com/team/docker.io/library/alpine:3.20`). No tag is the tag `latest`. In a report it may have its digest behind it; a
+    /// copy is of a tag, or of a digest (`alpine@sha256:…`).
     #[schemars(length(min = 1, max = 1024))]
     pub(super) image: String,
-    /// The registry that it was pushed to, by its id.
+    /// The registry that it is pushed to, by its id. A copy with `registry_push_credentials` can say it there.
+    #[serde(default)]
     #[schemars(length(min = 1, max = 63), extend("pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub(super) registry_id: String,
-    /// How it went.
-    pub(super) state: Reported,
+    pub(super) registry_id: Option<String>,
+    /// How it went. Without it, Waypost copies the image.
+    #[serde(default)]
+    pub(super) state: Option<Reported>,
+    /// Whether signatures, SBOMs and whatever else refers to the image come along. For a copy.
+    #[serde(default)]
+    pub(super) referrers: Option<bool>,
+    /// What the registry is pushed to with, instead of the credential that it has. For a copy; a report needs none.
+    #[serde(default)]
+    pub(super) registry_push_credentials: Option<PushCredentials>,
     /// The digest of what was pushed, of an image for several platforms that of the index. For `SUCCEEDED`, where it is not in `image`.
     #[serde(default)]
     #[schemars(length(min = 1, max = 135), extend("pattern" = "^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$"))]
@@ -43,6 +54,36 @@ pub(super) struct PushRequest {
     #[serde(default)]
     #[schemars(length(min = 1, max = 64), extend("format" = "date-time"))]
     pub(super) finished_at: Option<String>,
+}
+
+/// What a push is tried again with. Nothing needs to be said.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryRequest {
+    /// Whether signatures, SBOMs and whatever else refers to the image come along: what was said the last time is not kept.
+    #[serde(default)]
+    pub(super) referrers: Option<bool>,
+    /// What the registry is pushed to with, instead of the credential that it has: what came with the push before is gone.
+    #[serde(default)]
+    pub(super) registry_push_credentials: Option<PushCredentials>,
+}
+
+/// What one push is made with: it is kept until that push ends, and nowhere after that. Without username and password it is what the registry
+/// has.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PushCredentials {
+    /// The registry, by its id: the one that is pushed to.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 63), extend("pattern" = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub(super) registry_id: Option<String>,
+    /// The user. With a password.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) registry_username: Option<String>,
+    /// The password, or a token in its place. It is never shown.
+    #[serde(default)]
+    pub(super) registry_password: Option<Secret>,
 }
 
 /// How a push went that somebody reports.

@@ -10,25 +10,31 @@ use jiff::Timestamp;
 
 use super::{
     Answer, Api, Known,
+    copy::{Terms, Wish},
     json::Shape,
     openapi,
     problem::{FieldError, Kind, Problem},
-    push::{ANSWERED, PushAnswer, PushListAnswer, PushRequest},
+    push::{ANSWERED, PushAnswer, PushListAnswer, PushRequest, RetryRequest},
     query::Query,
     registries::{MOST_LISTED, USUALLY_LISTED, json},
-    report::{NO_COPIES, Report, SEE_REGISTRIES},
+    report::{Report, SEE_REGISTRIES, STATES},
 };
 use crate::{
     authorization::{Access, Resource, Verb},
     pushes::{Image, PushId, Record, State},
     reference::Reference,
-    registry::{UNKNOWN_ACCOUNT, id_problem},
-    store::{PushPage, PushQuery, StoreError},
+    registry::{Registry, UNKNOWN_ACCOUNT, id_problem},
+    store::{PushPage, PushQuery, Stored},
 };
 
-/// What bodies are checked against.
+/// What reports and requests for copies are checked against.
 pub(super) fn shape() -> Shape {
-    Shape::new(openapi::schema_of::<PushRequest>(), ANSWERED).hint("state", NO_COPIES)
+    Shape::new(openapi::schema_of::<PushRequest>(), ANSWERED).hint("state", STATES)
+}
+
+/// What bodies of retries are checked against.
+pub(super) fn retry_shape() -> Shape {
+    Shape::new(openapi::schema_of::<RetryRequest>(), ANSWERED)
 }
 
 impl Api {
@@ -62,65 +68,80 @@ impl Api {
     }
 
     pub(super) async fn get_push(&self, id: &str) -> Result<Answer, Problem> {
-        let id = PushId::parse(id).ok_or_else(|| {
-            Problem::new(
-                Kind::NotFound,
-                "no push has such an id: it has the registry's id, a dot and 32 hexadecimal digits, as GET /v1/pushes?image= shows",
-            )
-        })?;
-        let record = self.store.push(&id).await?.ok_or_else(|| {
-            Problem::new(
-                Kind::NotFound,
-                "there is no such push: nobody has told of one, or the registry was removed",
-            )
-        })?;
+        let record = self.store.push(&push_id(id)?).await?.ok_or_else(no_push)?;
         Ok(self.shown_push(StatusCode::OK, record))
     }
 
-    /// Keeps what somebody tells of a push. Whether he may is known only when the registry is, which is in the body; whether there is one of
-    /// that id is told to nobody who may not.
-    pub(super) async fn report_push(
+    /// Takes a report of a push, or asks for a copy. Whether somebody may is known only when the registry is, which is in the body; whether there
+    /// is one of that id is told to nobody who may not.
+    pub(super) async fn create_push(
         &self,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
         body: Body,
         known: &mut Known,
     ) -> Result<Answer, Problem> {
-        let request: PushRequest = self.read(&self.reports, headers, body).await?;
-        let report = Report::of(request)?;
-        let id = report.registry.clone();
-        known.registry = Some(id.clone());
+        let request: PushRequest = self.read(&self.pushes, headers, body).await?;
+        match request.state {
+            Some(state) => {
+                let report = Report::of(request, state)?;
+                let id = report.registry.clone();
+                let registry = self.pushed_to(&id, headers, peer, known).await?;
+                self.report_push(report, &registry, known).await
+            }
+            None => {
+                let Wish { registry, image, terms } = Wish::of(request)?;
+                let registry = self.pushed_to(&registry, headers, peer, known).await?;
+                let image = Reference::parse(&image)
+                    .map_err(|error| Problem::invalid(vec![FieldError::new("image", error.kind().to_string())]))?;
+                known.push = Some(PushId::new(&registry.id, Image::of(&image).key()));
+                let asked = self.ask(headers, &registry, &image, "image", terms).await;
+                asked.map_err(|problem| unless_removed(problem, &registry.id))
+            }
+        }
+    }
+
+    /// Asks for the copy of a record again, by whoever may push to its registry.
+    pub(super) async fn retry_push(&self, id: &str, headers: &HeaderMap, body: Body) -> Result<Answer, Problem> {
+        let request: Option<RetryRequest> = self.read_if_any(&self.retries, headers, body).await?;
+        let id = push_id(id)?;
+        let terms = Terms::of_retry(request.unwrap_or_default(), id.registry())?;
+        let record = self.store.push(&id).await?.ok_or_else(no_push)?;
+        let stored = self.store.registry(id.registry()).await?.ok_or_else(no_push)?;
+        let registry = usable(&stored)?;
+        let image = Reference::parse(record.image.as_str()).map_err(|_| {
+            Problem::new(
+                Kind::Internal,
+                "the image of this push is no reference: somebody has changed the record",
+            )
+        })?;
+        self.ask(headers, &registry, &image, "", terms).await
+    }
+
+    /// The registry that somebody names whose token is good for pushing to it.
+    async fn pushed_to(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        known: &mut Known,
+    ) -> Result<Registry, Problem> {
+        known.registry = Some(id.to_owned());
         let access = Access {
             verb: Verb::Push,
             resource: Resource::Registries,
-            name: Some(&id),
+            name: Some(id),
         };
         self.guard.admit(headers, peer, Some(access), &mut known.user).await?;
-        let stored = self.store.registry(&id).await?.ok_or_else(|| no_registry(&id))?;
-        let registry = stored.registry().map_err(|problems| {
-            let (message, hint) = if problems.iter().all(|problem| problem.code == UNKNOWN_ACCOUNT) {
-                (
-                    format!(
-                        "whose registry `{id}` is has not been found out yet: ECR is asked for it, with the first token"
-                    ),
-                    format!(
-                        "report it again when GET /v1/registries/{id} has a `registry_url`, or give it a `registry_id`"
-                    ),
-                )
-            } else {
-                (
-                    format!("the registry `{id}` has mistakes, and is not used"),
-                    format!("GET /v1/registries/{id} says which, in `problems`"),
-                )
-            };
-            Problem::invalid(vec![FieldError::new("registry_id", message).hint(hint)])
-        })?;
-        let event = report.event(&registry, Timestamp::now())?;
-        known.push = Some(PushId::new(&id, event.image.key()));
-        let kept = self.store.happened(vec![event]).await.map_err(|error| match error {
-            StoreError::NotFound(_) => no_registry(&id),
-            other => other.into(),
-        })?;
+        let stored = self.store.registry(id).await?.ok_or_else(|| no_registry(id))?;
+        usable(&stored)
+    }
+
+    async fn report_push(&self, report: Report, registry: &Registry, known: &mut Known) -> Result<Answer, Problem> {
+        let event = report.event(registry, Timestamp::now())?;
+        known.push = Some(PushId::new(&registry.id, event.image.key()));
+        let kept = self.store.happened(vec![event]).await;
+        let kept = kept.map_err(|error| unless_removed(error.into(), &registry.id))?;
         let record = kept.into_iter().next().ok_or_else(|| {
             Problem::new(
                 Kind::Internal,
@@ -149,13 +170,58 @@ impl Api {
         Ok(images)
     }
 
-    fn shown_push(&self, status: StatusCode, record: Record) -> Answer {
+    pub(super) fn shown_push(&self, status: StatusCode, record: Record) -> Answer {
         Answer {
             status,
             body: Some(json(&PushAnswer::of(record, &self.store.index().borrow()))),
             ..Answer::default()
         }
     }
+}
+
+/// A registry that can be made of what was written.
+fn usable(stored: &Stored) -> Result<Registry, Problem> {
+    let id = &stored.id;
+    stored.registry().map_err(|problems| {
+        let (message, hint) = if problems.iter().all(|problem| problem.code == UNKNOWN_ACCOUNT) {
+            (
+                format!(
+                    "whose registry `{id}` is has not been found out yet: ECR is asked for it, with the first token"
+                ),
+                format!("try it again when GET /v1/registries/{id} has a `registry_url`, or give it a `registry_id`"),
+            )
+        } else {
+            (
+                format!("the registry `{id}` has mistakes, and is not used"),
+                format!("GET /v1/registries/{id} says which, in `problems`"),
+            )
+        };
+        Problem::invalid(vec![FieldError::new("registry_id", message).hint(hint)])
+    })
+}
+
+fn push_id(text: &str) -> Result<PushId, Problem> {
+    PushId::parse(text).ok_or_else(|| {
+        Problem::new(
+            Kind::NotFound,
+            "no push has such an id: it has the registry's id, a dot and 32 hexadecimal digits, as GET /v1/pushes?image= shows",
+        )
+    })
+}
+
+fn no_push() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is no such push: nobody has told of one, or the registry was removed",
+    )
+}
+
+/// Of a registry that was there a moment ago: the store does not find it where it was removed meanwhile.
+fn unless_removed(problem: Problem, id: &str) -> Problem {
+    if problem.kind == Kind::NotFound {
+        return no_registry(id);
+    }
+    problem
 }
 
 fn no_registry(id: &str) -> Problem {

@@ -34,10 +34,19 @@ enum Outcome {
 
 impl Report {
     /// Everything that can be said of it without looking at any registry.
-    pub(super) fn of(request: PushRequest) -> Result<Self, Problem> {
+    pub(super) fn of(request: PushRequest, state: Reported) -> Result<Self, Problem> {
         let mut errors = Vec::new();
-        if let Some(problem) = id_problem(&request.registry_id) {
-            errors.push(FieldError::new("registry_id", problem).hint(SEE_REGISTRIES));
+        let registry = registry_id("registry_id", request.registry_id.as_deref(), &mut errors);
+        for (field, there) in [
+            ("referrers", request.referrers.is_some()),
+            ("registry_push_credentials", request.registry_push_credentials.is_some()),
+        ] {
+            if there {
+                errors.push(
+                    FieldError::new(field, "it is for a copy, and this is a report")
+                        .hint("leave it out, or leave `state` out: then Waypost copies the image"),
+                );
+            }
         }
         let image = reference("image", &request.image, &mut errors);
         let target = request
@@ -45,11 +54,11 @@ impl Report {
             .as_deref()
             .and_then(|target| reference("target", target, &mut errors));
         let digests = [image, target].map(|reference| reference.and_then(|reference| reference.digest()));
-        let outcome = request.outcome(image.is_some(), digests, &mut errors);
+        let outcome = request.outcome(state, image.is_some(), digests, &mut errors);
         let at = request.moment(&mut errors);
-        match outcome {
-            Some(outcome) if errors.is_empty() => Ok(Self {
-                registry: request.registry_id,
+        match outcome.zip(registry) {
+            Some((outcome, registry)) if errors.is_empty() => Ok(Self {
+                registry,
                 image: request.image,
                 target: request.target,
                 at,
@@ -84,22 +93,24 @@ impl Report {
         let target = match &self.target {
             Some(target) => given_target(registry, target, &image)?,
             None if registry.is_over(&written) => Image::of(&written),
-            None => usual_target(registry, &image)?,
+            None => usual_target(registry, &image).map_err(|why| {
+                FieldError::new("image", why).hint("say in `target` under which name it was pushed there")
+            })?,
         };
         Ok((image, target.as_str().into()))
     }
 }
 
-/// By the registry's names. One that has the tag of the image, or its digest, is an identity itself.
-fn usual_target(registry: &Registry, image: &Image) -> Result<Image, FieldError> {
+/// By the registry's names, or why not. One that has the tag of the image, or its digest, is an identity itself.
+pub(super) fn usual_target(registry: &Registry, image: &Image) -> Result<Image, String> {
     let Ok(reference) = Reference::parse(image.as_str()) else {
-        return Err(FieldError::new("image", "it can have no name in a registry"));
+        return Err("it can have no name in a registry".to_owned());
     };
     let target = registry.names.target(&reference);
     if let Some(target) = target.and_then(|target| Image::parse(&target).ok()) {
         return Ok(target);
     }
-    let why = match registry.names.from() {
+    Err(match registry.names.from() {
         Some(from) if !from.eq_ignore_ascii_case(reference.registry()) => format!(
             "by its `names` the registry has images of {from} alone, and this one is of {}",
             reference.registry()
@@ -108,8 +119,7 @@ fn usual_target(registry: &Registry, image: &Image) -> Result<Image, FieldError>
             "`{}`, the registry's `names`, make no valid reference of it: it would be too long, or have a port in the middle",
             registry.names.template()
         ),
-    };
-    Err(FieldError::new("image", why).hint("say in `target` under which name it was pushed there"))
+    })
 }
 
 /// By whoever reports.
@@ -138,26 +148,27 @@ fn given_target(registry: &Registry, target: &str, image: &Image) -> Result<Imag
 
 impl PushRequest {
     /// How it went, with what has to be there for that and nothing that cannot be. `digests`: those of the references, if any.
-    fn outcome(&self, image_is_one: bool, digests: [Option<&str>; 2], errors: &mut Vec<FieldError>) -> Option<Outcome> {
-        let mut only_for = |field: &str, there: bool, state: &str| {
+    fn outcome(
+        &self,
+        state: Reported,
+        image_is_one: bool,
+        digests: [Option<&str>; 2],
+        errors: &mut Vec<FieldError>,
+    ) -> Option<Outcome> {
+        let mut only_for = |field: &str, there: bool, of: &str| {
             if there {
                 errors.push(
-                    FieldError::new(field, format!("it is for the state {state}"))
-                        .hint("leave it out, or say that state"),
+                    FieldError::new(field, format!("it is for the state {of}")).hint("leave it out, or say that state"),
                 );
             }
         };
         only_for(
             "digest",
-            self.digest.is_some() && self.state != Reported::Succeeded,
+            self.digest.is_some() && state != Reported::Succeeded,
             "SUCCEEDED",
         );
-        only_for(
-            "error",
-            self.error.is_some() && self.state != Reported::Failed,
-            "FAILED",
-        );
-        match self.state {
+        only_for("error", self.error.is_some() && state != Reported::Failed, "FAILED");
+        match state {
             Reported::Running => {
                 only_for("finished_at", self.finished_at.is_some(), "SUCCEEDED, or FAILED");
                 Some(Outcome::Running)
@@ -215,7 +226,20 @@ impl PushRequest {
     }
 }
 
-fn reference<'r>(field: &str, text: &'r str, errors: &mut Vec<FieldError>) -> Option<Reference<'r>> {
+/// The id of a registry that may be there, which is said in a field.
+pub(super) fn registry_id(field: &str, said: Option<&str>, errors: &mut Vec<FieldError>) -> Option<String> {
+    let problem = match said {
+        Some(id) => id_problem(id),
+        None => Some("it is missing"),
+    };
+    if let Some(problem) = problem {
+        errors.push(FieldError::new(field, problem).hint(SEE_REGISTRIES));
+        return None;
+    }
+    said.map(str::to_owned)
+}
+
+pub(super) fn reference<'r>(field: &str, text: &'r str, errors: &mut Vec<FieldError>) -> Option<Reference<'r>> {
     let parsed = Reference::parse(text);
     // Its words without what was written: somebody may have put a password before the host.
     parsed
@@ -263,9 +287,9 @@ fn escaped(text: &str) -> Box<str> {
 
 /// Where to look for ids.
 pub(super) const SEE_REGISTRIES: &str = "GET /v1/registries lists those that there are";
-/// What is said of a state that is missing, or is none that can be reported.
-pub(super) const NO_COPIES: &str = "this version of Waypost copies no images: push it yourself, then report SUCCEEDED with its digest, or FAILED; RUNNING \
-    says that you have begun";
+/// What is said of a state that is none that can be reported.
+pub(super) const STATES: &str = "leave it out, and Waypost copies the image; of a push of your own report SUCCEEDED with its digest, or FAILED; RUNNING says \
+    that you have begun";
 const SEE_DIGEST: &str = "`crane digest IMAGE`, `docker buildx imagetools inspect IMAGE` and `skopeo inspect docker://IMAGE` say it; give it here, or behind \
     the image: repository:tag@sha256:…";
 const NOBODY_SAID: &str = "nobody has said why";

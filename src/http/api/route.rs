@@ -21,6 +21,8 @@ pub(super) enum Route {
     Pushes,
     /// One push, by what is written for its id.
     Push(String),
+    /// Where one push is tried again, by what is written for its id.
+    Retry(String),
     /// The OpenAPI document.
     OpenApi,
     /// Nothing.
@@ -44,10 +46,12 @@ pub(super) enum Operation {
     Notify,
     /// Pushes, a page of them.
     ListPushes,
-    /// A push is reported.
-    ReportPush,
+    /// A push is reported, or a copy asked for.
+    CreatePush,
     /// A push is read.
     GetPush,
+    /// A copy is asked for again.
+    RetryPush,
     /// This document.
     OpenApi,
 }
@@ -66,8 +70,13 @@ impl Route {
             _ => {
                 let registry = one_of("registries/").map(Self::Registry);
                 let push = || one_of("pushes/").map(Self::Push);
+                let retry = || retry(path);
                 let notifications = || notifications(path);
-                registry.or_else(push).or_else(notifications).unwrap_or(Self::Nowhere)
+                registry
+                    .or_else(push)
+                    .or_else(retry)
+                    .or_else(notifications)
+                    .unwrap_or(Self::Nowhere)
             }
         }
     }
@@ -80,6 +89,7 @@ impl Route {
             Self::Notifications(..) => "/v1/registries/{id}/notifications/{format}",
             Self::Pushes => "/v1/pushes",
             Self::Push(_) => "/v1/pushes/{id}",
+            Self::Retry(_) => "/v1/pushes/{id}/retry",
             Self::OpenApi => "/v1/openapi.json",
             Self::Nowhere => "other",
         }
@@ -91,7 +101,7 @@ impl Route {
             Self::Registries | Self::Pushes => "GET, HEAD, POST, OPTIONS",
             Self::Registry(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
             Self::Push(_) | Self::OpenApi => "GET, HEAD, OPTIONS",
-            Self::Notifications(..) => "POST, OPTIONS",
+            Self::Notifications(..) | Self::Retry(_) => "POST, OPTIONS",
             Self::Nowhere => "",
         }
     }
@@ -107,23 +117,24 @@ impl Route {
 
 impl Operation {
     /// Every operation.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Create,
         Self::List,
         Self::Get,
         Self::Replace,
         Self::Delete,
         Self::Notify,
-        Self::ReportPush,
+        Self::CreatePush,
         Self::ListPushes,
         Self::GetPush,
+        Self::RetryPush,
         Self::OpenApi,
     ];
 
     pub(super) fn method(self) -> Method {
         match self {
             Self::List | Self::Get | Self::ListPushes | Self::GetPush | Self::OpenApi => Method::GET,
-            Self::Create | Self::Notify | Self::ReportPush => Method::POST,
+            Self::Create | Self::Notify | Self::CreatePush | Self::RetryPush => Method::POST,
             Self::Replace => Method::PUT,
             Self::Delete => Method::DELETE,
         }
@@ -133,9 +144,10 @@ impl Operation {
         match self {
             Self::List | Self::Create => Route::Registries.template(),
             Self::Get | Self::Replace | Self::Delete => Route::Registry(String::new()).template(),
-            Self::ListPushes | Self::ReportPush => Route::Pushes.template(),
+            Self::ListPushes | Self::CreatePush => Route::Pushes.template(),
             Self::Notify => Route::Notifications(String::new(), None).template(),
             Self::GetPush => Route::Push(String::new()).template(),
+            Self::RetryPush => Route::Retry(String::new()).template(),
             Self::OpenApi => Route::OpenApi.template(),
         }
     }
@@ -144,6 +156,8 @@ impl Operation {
     pub(super) fn access(self, route: &Route) -> Option<Access<'_>> {
         let name = match route {
             Route::Registry(id) | Route::Push(id) => Some(&**id),
+            // It is a right on the registry: of what is no id, on none.
+            Route::Retry(id) => Some(id.split_once('.').map_or("", |(registry, _)| registry)),
             _ => None,
         };
         let (verb, resource) = match self {
@@ -154,8 +168,9 @@ impl Operation {
             Self::Delete => (Verb::Delete, Resource::Registries),
             Self::ListPushes => (Verb::List, Resource::Pushes),
             Self::GetPush => (Verb::Get, Resource::Pushes),
+            Self::RetryPush => (Verb::Push, Resource::Registries),
             // Its body says into which registry; who notifies has a token of its own.
-            Self::ReportPush | Self::Notify | Self::OpenApi => return None,
+            Self::CreatePush | Self::Notify | Self::OpenApi => return None,
         };
         Some(Access { verb, resource, name })
     }
@@ -170,15 +185,19 @@ impl Operation {
             | Self::Get
             | Self::Replace
             | Self::Notify
-            | Self::ReportPush
+            | Self::CreatePush
             | Self::GetPush
+            | Self::RetryPush
             | Self::OpenApi => &[],
         }
     }
 
     /// Whether it has a body.
     pub(super) fn has_body(self) -> bool {
-        matches!(self, Self::Create | Self::Replace | Self::Notify | Self::ReportPush)
+        matches!(
+            self,
+            Self::Create | Self::Replace | Self::Notify | Self::CreatePush | Self::RetryPush
+        )
     }
 
     /// Whether it takes `If-Match`.
@@ -186,18 +205,21 @@ impl Operation {
         matches!(self, Self::Replace | Self::Delete)
     }
 
-    /// The status of its success.
-    pub(super) fn success(self) -> u16 {
+    /// The statuses of its success.
+    pub(super) fn successes(self) -> &'static [u16] {
         match self {
-            Self::Create | Self::ReportPush => 201,
-            Self::Delete => 204,
+            Self::Create => &[201],
+            // A report, and a copy, which is yet to be made.
+            Self::CreatePush => &[201, 202],
+            Self::RetryPush => &[202],
+            Self::Delete => &[204],
             Self::List
             | Self::Get
             | Self::Replace
             | Self::Notify
             | Self::ListPushes
             | Self::GetPush
-            | Self::OpenApi => 200,
+            | Self::OpenApi => &[200],
         }
     }
 
@@ -244,13 +266,20 @@ impl Operation {
         match self {
             Self::Create => problems.extend([Kind::Exists, Kind::DeclaredElsewhere]),
             Self::Get | Self::Replace | Self::GetPush => problems.push(Kind::NotFound),
-            Self::ReportPush => problems.push(Kind::Contended),
+            Self::CreatePush => problems.extend([Kind::Contended, Kind::TooMany]),
+            Self::RetryPush => problems.extend([Kind::NotFound, Kind::Contended, Kind::TooMany]),
             Self::Delete => problems.extend([Kind::NotFound, Kind::Needed, Kind::NoRoom, Kind::Invalid]),
             Self::List | Self::Notify | Self::ListPushes | Self::OpenApi => {}
         }
         problems.sort_unstable();
         problems
     }
+}
+
+/// `pushes/ID/retry`.
+fn retry(path: &str) -> Option<Route> {
+    let id = path.strip_prefix("pushes/")?.strip_suffix("/retry")?;
+    segment(id).map(Route::Retry)
 }
 
 /// `registries/ID/notifications/FORMAT`.
@@ -300,6 +329,11 @@ mod tests {
             ("/v1/registries//notifications/harbor", Route::Nowhere),
             ("/v1/pushes", Route::Pushes),
             ("/v1/pushes/corp.00%61", Route::Push("corp.00a".to_owned())),
+            ("/v1/pushes/corp.00%61/retry", Route::Retry("corp.00a".to_owned())),
+            ("/v1/pushes//retry", Route::Nowhere),
+            ("/v1/pushes/a/retry/", Route::Nowhere),
+            ("/v1/pushes/a/b/retry", Route::Nowhere),
+            ("/v1/pushes/retry", Route::Push("retry".to_owned())),
             ("/v1/pushes/", Route::Nowhere),
             ("/v1/pushes/a/b", Route::Nowhere),
             ("/v1/pushes/registries/a", Route::Nowhere),
@@ -320,6 +354,7 @@ mod tests {
             Route::Notifications("a".to_owned(), Some(Format::Harbor)),
             Route::Pushes,
             Route::Push("a".to_owned()),
+            Route::Retry("a".to_owned()),
             Route::OpenApi,
         ] {
             for method in [

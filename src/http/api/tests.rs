@@ -21,6 +21,7 @@ use crate::{
     },
 };
 
+mod copied;
 mod documented;
 mod issued;
 mod notified;
@@ -48,6 +49,8 @@ struct Faulty {
     fault: Mutex<Option<StoreError>>,
     /// The same for what is told of pushes.
     untold: Mutex<Option<StoreError>>,
+    /// The same for what is asked for.
+    unasked: Mutex<Option<StoreError>>,
     /// How many replacements others are quicker than.
     overtaken: AtomicUsize,
     panics: AtomicBool,
@@ -75,6 +78,7 @@ impl Asked {
             store: Embedded::in_memory().unwrap(),
             fault: Mutex::default(),
             untold: Mutex::default(),
+            unasked: Mutex::default(),
             overtaken: AtomicUsize::new(0),
             panics: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
@@ -229,7 +233,10 @@ impl Pushes for Faulty {
     }
 
     fn ask(&self, order: Order) -> BoxFuture<'_, Result<store::Asked, StoreError>> {
-        self.or(self.store.ask(order))
+        match self.unasked.lock().unwrap().take() {
+            Some(fault) => Box::pin(future::ready(Err(fault))),
+            None => self.or(self.store.ask(order)),
+        }
     }
 
     fn ask_from_aside(&self, order: Order) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,8 +1,9 @@
 //! Which repositories have which blobs, as far as this process has seen: a registry that has a blob can be told to take it from there.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use hashbrown::HashMap;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Contents, place::Place};
 
@@ -10,6 +11,8 @@ use super::{Contents, place::Place};
 #[derive(Default)]
 pub struct Held {
     seen: Mutex<HashMap<Key, Box<str>>>,
+    /// Blobs that are on their way.
+    sending: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
     /// Of images by their digest, which is of nothing else.
     contents: Mutex<HashMap<Box<str>, Contents>>,
 }
@@ -39,6 +42,31 @@ impl Place {
             seen.clear();
         }
         seen.insert(self.key(digest), self.repository.clone());
+    }
+
+    /// The blob was seen in this repository.
+    pub(super) fn holds(&self, digest: &str) -> bool {
+        let seen = self.remote.held.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&self.key(digest))
+            .is_some_and(|found| *found == self.repository)
+    }
+
+    /// Waits until nobody else sends this blob to this registry, and has others wait until the guard is dropped.
+    pub(super) async fn alone(&self, digest: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut sending = self.remote.held.sending.lock().unwrap_or_else(PoisonError::into_inner);
+            sending.retain(|_, lock| lock.strong_count() > 0);
+            let key = self.key(digest);
+            match sending.get(&key).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    let lock = Arc::default();
+                    sending.insert(key, Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
     }
 
     /// What an image is of that was here once.

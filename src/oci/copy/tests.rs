@@ -719,3 +719,21 @@ async fn a_registry_that_nobody_registered_is_not_dialled_at_a_private_address()
     }
     assert!(case.from.asked().is_empty() && case.from.connections() == 0);
 }
+
+#[tokio::test]
+async fn what_copies_have_in_common_is_sent_once_though_they_run_at_the_same_time() {
+    let case = Case::new().await;
+    case.source.has("app", "1", &[b"layer", b"another"]);
+    case.target.lock().mounts = true;
+    let names = ["one", "two", "three"];
+    let copied = futures_util::future::join_all(names.map(|name| case.copy(name))).await;
+    for (copied, progress) in copied {
+        copied.unwrap();
+        assert_eq!(progress.done(), progress.total());
+    }
+    let asked = case.to.asked();
+    let sent = asked.iter().filter(|(what, _)| what.starts_with("PATCH")).count();
+    // Two layers and the configuration.
+    assert_eq!(sent, 3, "{asked:?}");
+    assert!(names.iter().all(|name| case.is_tagged(name)));
+}

@@ -2,11 +2,11 @@
 
 use hashbrown::HashMap;
 
-use super::Compiler;
+use super::{Class, Compiler, Draft};
 use crate::{
     document::{Diagnostic, Severity},
     policy::{
-        Action, ImageTest, Mode, OTHER_REGISTRY, PolicySet, Rule, Settings,
+        Action, ImageTest, Mode, OTHER_REGISTRY, Pattern, PolicySet, Rule, Settings,
         index::{Entry, Index, Scope},
         matcher::MatcherBuilder,
     },
@@ -14,6 +14,8 @@ use crate::{
 
 impl Compiler {
     pub(super) fn assemble(&mut self, settings: Settings) -> Option<PolicySet> {
+        let exempting = |draft: &Draft| draft.class == Class::Exempting && draft.rule.mode == Mode::Enforce;
+        let exempting: Vec<bool> = self.drafts.iter().map(exempting).collect();
         let rules: Vec<Rule> = self.drafts.drain(..).map(|draft| draft.rule).collect();
         let mut images = MatcherBuilder::new();
         let mut targets = Index::new();
@@ -28,20 +30,9 @@ impl Compiler {
         };
         for (number, rule) in (0u32..).zip(&rules) {
             let scope = Scope::of(&rule.matching);
-            match &rule.matching.images {
-                None => images.everything(scope, number),
-                Some(tests) => {
-                    for test in tests {
-                        match test {
-                            ImageTest::Pattern(pattern) => {
-                                images.pattern(pattern, scope, number);
-                                pattern.literal_registry().into_iter().for_each(&mut know);
-                            }
-                            ImageTest::Regex(regex) => images.regex(regex, number),
-                        }
-                    }
-                }
-            }
+            images.rule(&rule.matching, scope, number);
+            let patterns = rule.matching.images().iter().filter_map(ImageTest::pattern);
+            patterns.filter_map(Pattern::literal_registry).for_each(&mut know);
             if let Action::Rewrite(rewrite) = &rule.action {
                 for (detail, template) in (0u32..).zip(&rewrite.to) {
                     know(template.registry());
@@ -57,8 +48,19 @@ impl Compiler {
             .count();
         let routes = |rule: &Rule| rule.mode == Mode::Enforce && matches!(rule.action, Action::LatestPush(_));
         let routes_pushes = rules.iter().any(routes);
-        match images.build() {
-            Ok(images) => {
+        let mut replicating = MatcherBuilder::new();
+        for ((number, rule), exempting) in (0u32..).zip(&rules).zip(exempting) {
+            if exempting || rule.replicate.is_some() {
+                replicating.rule(&rule.matching, Scope::of(&rule.matching), number);
+            }
+        }
+        let replicates = rules.iter().any(|rule| rule.replicate.is_some());
+        let replicating = replicates.then(|| replicating.build()).transpose();
+        match images
+            .build()
+            .and_then(|images| replicating.map(|replicating| (images, replicating)))
+        {
+            Ok((images, replicating)) => {
                 let denying = u32::try_from(denying).unwrap_or(u32::MAX);
                 Some(PolicySet {
                     rules,
@@ -69,6 +71,7 @@ impl Compiler {
                     registry_names,
                     settings,
                     routes_pushes,
+                    replicating,
                 })
             }
             Err(error) => {

@@ -6,21 +6,27 @@ use super::{Compiler, Draft};
 use crate::{
     document::{self, Node, Path, Problem},
     policy::{
-        Action, MAX_REGEXES, Mode, Rule,
+        Action, MAX_REGEXES, Mode, Rule, Settings,
         collision::{Collision, collisions},
         index::{Entry, Index, Scope},
-        shadow::shadowed,
+        shadow::{never_replicating, shadowed},
     },
 };
 
 impl Compiler {
     /// Checks the rules against one another.
-    pub(super) fn cross_check(&mut self) {
+    pub(super) fn cross_check(&mut self, settings: &Settings) {
         let rules: Vec<&Rule> = self.drafts.iter().map(|draft| &draft.rule).collect();
         let mut found: Vec<(usize, Problem)> = Vec::new();
         found.extend(self.too_many_regexes(&rules));
         let shadowed = shadowed(&rules);
         found.extend(shadowed.iter().map(|(place, by)| (*place, self.shadowed(*place, *by))));
+        let idle = never_replicating(&rules);
+        found.extend(
+            idle.iter()
+                .map(|(place, by)| (*place, self.never_replicates(*place, *by))),
+        );
+        found.extend(self.never_pulled(&rules, settings));
         let collisions = collisions(&rules);
         found.extend(
             collisions
@@ -74,6 +80,44 @@ impl Compiler {
         } else {
             problem
         }
+    }
+
+    fn never_replicates(&self, place: usize, by: usize) -> Problem {
+        let (rule, first) = (&self.drafts[place].rule, &self.drafts[by].rule);
+        let message = format!(
+            "the rule `{}` never replicates: `{}` comes first, replicates and matches all that it matches",
+            rule.id, first.id
+        );
+        Problem::warning("shadowed-replicate", self.path(place).key("replicate"), message)
+            .on_key()
+            .hint("an image is replicated into one registry: put it before that rule, let that rule match less, or take it out")
+    }
+
+    /// What is pushed where no rule ever looks for it.
+    fn never_pulled(&self, rules: &[&Rule], settings: &Settings) -> Vec<(usize, Problem)> {
+        if settings.route_pushes {
+            return Vec::new();
+        }
+        let leads_to = |rule: &&Rule, id: &str| match &rule.action {
+            Action::LatestPush(latest) => {
+                let only = latest.registries.as_ref();
+                rule.mode == Mode::Enforce && only.is_none_or(|only| only.iter().any(|only| **only == *id))
+            }
+            _ => false,
+        };
+        let replicating = rules.iter().enumerate();
+        let replicating = replicating.filter_map(|(place, rule)| Some((place, rule.replicate()?)));
+        let unused = replicating.filter(|(_, replicate)| !rules.iter().any(|rule| leads_to(rule, &replicate.registry)));
+        unused
+            .map(|(place, replicate)| {
+                let id = &replicate.registry;
+                let message = format!("what is pushed into `{id}` is pulled by no Pod: `pushes.route` is false");
+                let path = self.path(place).key("replicate").key("registry");
+                let hint =
+                    format!("let it be true, or add a rule with `rewrite: {{latestPush: {{registries: [{id}]}}}}`");
+                (place, Problem::warning("never-pulled", path, message).hint(hint))
+            })
+            .collect()
     }
 
     fn collision(&self, collision: &Collision) -> Problem {

@@ -99,15 +99,17 @@ pub(super) fn rewriting(
 fn registries(ids: &[String], path: &Path, problems: &mut Vec<Problem>) -> Box<[Box<str>]> {
     for (index, id) in ids.iter().enumerate() {
         if let Some(problem) = id_problem(id) {
-            let message = format!("no registry can have the id `{}`: {problem}", id.escape_debug());
-            problems.push(
-                Problem::error("invalid-registry-id", path.clone().index(index), message).hint(
-                    "write the name of a Registry object, as `kubectl get registries` or GET /v1/registries list it",
-                ),
-            );
+            problems.push(no_registry_id(id, problem, path.clone().index(index)));
         }
     }
     ids.iter().map(|id| id.as_str().into()).collect()
+}
+
+/// What is written where a registry's id should be.
+pub(super) fn no_registry_id(id: &str, problem: &str, path: Path) -> Problem {
+    let message = format!("no registry can have the id `{}`: {problem}", id.escape_debug());
+    Problem::error("invalid-registry-id", path, message)
+        .hint("write the name of a Registry object, as `kubectl get registries` or GET /v1/registries list it")
 }
 
 /// Targets that are never used, or a next one that is not there.

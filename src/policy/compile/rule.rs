@@ -1,13 +1,18 @@
 //! From one rule as it is written to a compiled one.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
 use crate::{
     document::{Path, Problem},
     policy::{
-        Action, AnchoredRegex, Glob, ImageTest, LatestPush, Matching, Mode, OnUnavailable, Pattern, Pull, Rule,
+        Action, AnchoredRegex, Glob, ImageTest, LatestPush, Matching, Mode, OnUnavailable, Pattern, Pull, Replicate,
+        Rule,
         index::Scope,
         matcher::MatcherBuilder,
         selector::LabelSelector,
-        spec::{ImageMatch, MatchSpec, PullSpec, RuleSpec, Warn},
+        spec::{ImageMatch, MatchSpec, PullSpec, ReplicateSpec, RuleSpec, Warn},
     },
     registry::id_problem,
 };
@@ -26,22 +31,13 @@ pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, proble
         );
     }
     actions(&spec, path, problems);
-    problems.extend(not_yet(&spec, path));
-    if let Some(refresh) = spec
+    let lists_images = spec.matching.images.is_some();
+    let replicate = spec
         .replicate
-        .as_ref()
-        .and_then(|replicate| replicate.refresh.as_deref())
-        && !refresh
-            .parse::<jiff::SignedDuration>()
-            .is_ok_and(|refresh| refresh.is_positive())
-    {
-        let path = path.clone().key("replicate").key("refresh");
-        let message = format!("`{}` is no duration", refresh.escape_debug());
-        problems.push(Problem::error("invalid-duration", path, message).hint("write for example 1h, 30m or 90s"));
-    }
+        .map(|replicate| replicating(replicate, lists_images, &path.clone().key("replicate"), problems));
     let matching = matching(spec.matching, &path.clone().key("match"), problems);
     let groups = groups_of_all(&matching);
-    let replicates = spec.replicate.iter().map(|replicate| &*replicate.registry);
+    let replicates = replicate.iter().map(|replicate| &*replicate.registry);
     let pushed_to = spec.rewrite.iter().filter_map(|rewrite| rewrite.latest_push.as_ref());
     let pushed_to = pushed_to
         .filter_map(|latest| latest.registries.as_ref())
@@ -70,7 +66,7 @@ pub(in crate::policy) fn build(policy: &str, spec: RuleSpec, path: &Path, proble
         pull,
         warn_mutable_tag: spec.warn.contains(&Warn::MutableTag),
         mode: spec.mode,
-        replicates: spec.replicate.is_some(),
+        replicate: replicate.filter(|_| spec.mode == Mode::Enforce).map(Box::new),
         registries,
     })
 }
@@ -109,7 +105,7 @@ pub(super) fn latest_push(pin: bool) -> Rule {
         },
         warn_mutable_tag: false,
         mode: Mode::Enforce,
-        replicates: false,
+        replicate: None,
         registries: Box::default(),
     }
 }
@@ -120,7 +116,7 @@ pub(super) fn valid_label(name: &str) -> bool {
 }
 
 /// The codes of problems that are about something missing.
-pub(super) const MISSING: [&str; 2] = ["no-action", "no-target"];
+pub(super) const MISSING: [&str; 3] = ["no-action", "no-target", "replicates-everything"];
 
 /// What the user is told when the rule does not say.
 const DENIED: &str = "this image may not be used here";
@@ -152,6 +148,17 @@ fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
             .hint("make a rule of each: the first that decides wins"),
         );
     }
+    if spec.deny.is_some() && spec.replicate.is_some() {
+        problems.push(
+            Problem::error(
+                "replicates-denied",
+                path.clone().key("replicate"),
+                "an image that is refused is not replicated",
+            )
+            .on_key()
+            .hint("take it out, or make a rule of it that matches other images"),
+        );
+    }
     if present.is_empty() && spec.replicate.is_none() {
         problems.push(
             Problem::error(
@@ -164,18 +171,47 @@ fn actions(spec: &RuleSpec, path: &Path, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What parses already and has no effect yet.
-fn not_yet(spec: &RuleSpec, path: &Path) -> Option<Problem> {
-    let problem = Problem::warning(
-        "no-effect-yet",
-        path.clone().key("replicate"),
-        "`replicate` has no effect in this version",
-    );
-    let problem = problem
-        .on_key()
-        .hint("images are not pushed yet: nothing is replicated");
-    spec.replicate.is_some().then_some(problem)
+/// Where images are pushed to. What every image of a cluster would be pushed to by an oversight is no small thing: the rule has to list them.
+/// `when` needs no look: there is nothing else that it could be.
+fn replicating(spec: ReplicateSpec, lists_images: bool, path: &Path, problems: &mut Vec<Problem>) -> Replicate {
+    if !lists_images {
+        problems.push(
+            Problem::error(
+                "replicates-everything",
+                path.clone(),
+                "a rule that replicates lists the images that it is for",
+            )
+            .on_key()
+            .hint("add `match: {images: [docker.io/**]}`, with the images that are to be pushed into the registry"),
+        );
+    }
+    if let Some(problem) = id_problem(&spec.registry) {
+        problems.push(super::rewrite::no_registry_id(
+            &spec.registry,
+            problem,
+            path.clone().key("registry"),
+        ));
+    }
+    let parsed = spec.refresh.as_deref().map(|text| {
+        let refresh: Option<SignedDuration> = text.parse().ok();
+        let refresh = refresh.filter(SignedDuration::is_positive);
+        refresh.map(SignedDuration::unsigned_abs).ok_or(text)
+    });
+    let refresh = parsed.unwrap_or(Ok(REFRESH)).unwrap_or_else(|text| {
+        let path = path.clone().key("refresh");
+        let message = format!("`{}` is no duration", text.escape_debug());
+        problems.push(Problem::error("invalid-duration", path, message).hint("write for example 1h, 30m or 90s"));
+        REFRESH
+    });
+    Replicate {
+        registry: spec.registry.into(),
+        refresh,
+        referrers: spec.referrers,
+    }
 }
+
+/// How old a push may be before a tag is looked at again, where the rule does not say.
+const REFRESH: Duration = Duration::from_secs(3600);
 
 fn matching(spec: MatchSpec, path: &Path, problems: &mut Vec<Problem>) -> Matching {
     let namespaces = |globs: Option<Vec<String>>, key: &str, problems: &mut Vec<Problem>| {

@@ -156,10 +156,50 @@ fn each_mistake_has_its_code() {
             "- {name: a, rewrite: {to: ['r.io/{registry}/{repository}', 's.io/{registry}/{repository}'], onUnavailable: next}}",
             vec![],
         ),
-        ("- {name: a, replicate: {registry: r}}", vec!["no-effect-yet"]),
+        ("- {name: a, replicate: {registry: r}}", vec!["replicates-everything"]),
         (
-            "- {name: a, replicate: {registry: r, refresh: soon}}",
-            vec!["no-effect-yet", "invalid-duration"],
+            "- {name: a, match: {namespaces: [x]}, rewrite: {prefix: r.io}, replicate: {registry: r}}",
+            vec!["replicates-everything"],
+        ),
+        (
+            "- {name: a, match: {image: ['q.io/**']}, replicate: {registry: r}}",
+            vec!["unknown-key"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: r, when: firstUse, refresh: 90s, referrers: true}}",
+            vec![],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, keep: {}, replicate: {registry: r}}",
+            vec![],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, deny: {}, replicate: {registry: r}}",
+            vec!["replicates-denied"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: r, refresh: soon}}",
+            vec!["invalid-duration"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: r, refresh: 0s}}",
+            vec!["invalid-duration"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: R.io, when: always}}",
+            vec!["invalid-registry-id", "unknown-value"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: R.io}}",
+            vec!["invalid-registry-id"],
+        ),
+        (
+            "- {name: a, match: {images: ['q.io/**']}, replicate: {registry: r}}\n- {name: b, match: {images: ['q.io/x']}, replicate: {registry: s}}",
+            vec!["shadowed-replicate"],
+        ),
+        (
+            "- {name: a, mode: audit, match: {images: ['q.io/**']}, replicate: {registry: r}}\n- {name: b, match: {images: ['q.io/x']}, replicate: {registry: s}}",
+            vec![],
         ),
         ("- {name: a, keep: {}}\n- {name: b, keep: {}}", vec!["shadowed-rule"]),
         (
@@ -207,7 +247,7 @@ fn each_mistake_has_its_code() {
         ),
         (
             "- {name: a, keep: {}}\n- {name: b, match: {images: ['q.io/**']}, replicate: {registry: r}}",
-            vec!["no-effect-yet"],
+            vec![],
         ),
     ] {
         let mut found = codes(text);
@@ -220,6 +260,33 @@ fn each_mistake_has_its_code() {
             "{text}\n{}",
             render::text(&compiled(&rules(text)).diagnostics, false)
         );
+    }
+}
+
+#[test]
+fn what_is_replicated_where_no_rule_leads_is_warned_of() {
+    for (route, text, expected) in [
+        (true, "", vec![]),
+        (false, "", vec!["never-pulled"]),
+        (false, ", rewrite: {latestPush: {}}", vec![]),
+        (false, ", rewrite: {latestPush: {registries: [s, r]}}", vec![]),
+        (
+            false,
+            ", rewrite: {latestPush: {registries: [s]}}",
+            vec!["never-pulled"],
+        ),
+    ] {
+        let rule = format!("- {{name: a, match: {{images: ['q.io/**']}}, replicate: {{registry: r}}{text}}}");
+        let compiled = compile(&Input {
+            sources: vec![Source::new("policy.yaml", rules(&rule))],
+            settings: Settings {
+                route_pushes: route,
+                ..Settings::default()
+            },
+            ..Input::default()
+        });
+        let codes: Vec<_> = compiled.diagnostics.iter().map(|found| found.code).collect();
+        assert_eq!((codes, compiled.set.is_some()), (expected, true), "{route} {rule}");
     }
 }
 

@@ -85,9 +85,21 @@ fn what_replicates_is_never_called_shadowed_and_what_does_not_decide_shadows_not
     for (first, second, expected) in [
         (keep, keep, true),
         (keep, r#"{"name":"r","deny":{}}"#, true),
-        (keep, r#"{"name":"r","replicate":{"registry":"x"}}"#, false),
-        (keep, r#"{"name":"r","keep":{},"replicate":{"registry":"x"}}"#, false),
-        (r#"{"name":"r","replicate":{"registry":"x"}}"#, keep, false),
+        (
+            keep,
+            r#"{"name":"r","match":{"images":["a.io/**"]},"replicate":{"registry":"x"}}"#,
+            false,
+        ),
+        (
+            keep,
+            r#"{"name":"r","keep":{},"match":{"images":["a.io/**"]},"replicate":{"registry":"x"}}"#,
+            false,
+        ),
+        (
+            r#"{"name":"r","match":{"images":["a.io/**"]},"replicate":{"registry":"x"}}"#,
+            keep,
+            false,
+        ),
         (r#"{"name":"r","rewrite":{"latestPush":{}}}"#, keep, false),
         (r#"{"name":"r","mode":"audit","keep":{}}"#, keep, false),
         (r#"{"name":"r","mode":"warn","keep":{}}"#, keep, false),

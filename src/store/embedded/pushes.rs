@@ -114,6 +114,7 @@ impl Inner {
             image,
             registry,
             referrers,
+            refresh,
             source,
             login,
         } = order;
@@ -134,6 +135,7 @@ impl Inner {
             what: What::Asked(Copying {
                 asked_at: now,
                 referrers,
+                refresh,
                 source,
                 login: login.is_some().then(|| copies::HERE.into()),
             }),

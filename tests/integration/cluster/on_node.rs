@@ -1,5 +1,6 @@
 //! On a real node: what is pulled by the kubelet, and runs. Needs root.
 
+mod copies;
 mod installing;
 mod pushes;
 mod registries;

@@ -1,5 +1,6 @@
 //! Registries in a real Kubernetes API: objects, Secrets, and what becomes of them.
 
+mod copies;
 mod objects;
 mod outdated;
 mod pushes;

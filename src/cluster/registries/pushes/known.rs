@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{super::super::watch::Change, object::Seen, what};
 use crate::{
-    pushes::{Image, PushId, State, Success},
+    pushes::{Copies, Image, PushId, State, Success, Wanted},
     store::PushQuery,
 };
 
@@ -29,6 +29,10 @@ pub(super) struct Known {
     buried: BTreeSet<Arc<str>>,
     /// The greatest number that a push was given.
     sequence: u64,
+    /// The names of those that somebody waits for, and since when.
+    wanted: BTreeMap<Box<str>, Timestamp>,
+    /// Whether that was told of to those who follow.
+    is_wanted_told: bool,
     /// The names of objects that are being made, and by how many tasks: the watch may tell of one before its maker does.
     coming: BTreeMap<Box<str>, usize>,
 }
@@ -74,6 +78,7 @@ impl Known {
             if self.own.contains(&name) {
                 self.entries.insert(name, old);
             } else {
+                self.want(&name, None);
                 old.forgotten(&name, changes);
             }
         }
@@ -83,6 +88,7 @@ impl Known {
     pub(super) fn clear(&mut self, changes: &mut Changes) {
         self.begin();
         for (name, old) in std::mem::take(&mut self.entries) {
+            self.want(&name, None);
             old.forgotten(&name, changes);
         }
     }
@@ -116,6 +122,7 @@ impl Known {
     /// It is gone.
     pub(super) fn forget(&mut self, name: &str, changes: &mut Changes) {
         self.own.remove(name);
+        self.want(name, None);
         if let Some(old) = self.entries.remove(name) {
             old.forgotten(name, changes);
         }
@@ -192,7 +199,45 @@ impl Known {
             state,
             is_understood,
         };
+        self.want(&name, seen.wanted);
         self.entries.insert(name, entry);
+    }
+
+    /// Since when somebody waits for it, if anybody does.
+    fn want(&mut self, name: &str, since: Option<Timestamp>) {
+        if self.wanted.get(name) == since.as_ref() {
+            return;
+        }
+        self.is_wanted_told = false;
+        match since {
+            Some(since) => {
+                self.wanted.insert(name.into(), since);
+            }
+            None => {
+                self.wanted.remove(name);
+            }
+        }
+    }
+
+    /// All that somebody waits for, where that has changed since it was last told of.
+    pub(super) fn copies(&mut self) -> Option<Copies> {
+        if std::mem::replace(&mut self.is_wanted_told, true) {
+            return None;
+        }
+        let named = self.wanted.iter().filter_map(|(name, asked_at)| {
+            Some(Wanted {
+                asked_at: *asked_at,
+                id: PushId::parse(name)?,
+            })
+        });
+        let mut copies: Vec<Wanted> = named.collect();
+        copies.sort();
+        Some(copies.into())
+    }
+
+    /// How many of these there are.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted.len()
     }
 
     /// The first of the numbers of so many pushes that are told of now: greater than any before.

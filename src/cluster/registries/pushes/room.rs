@@ -83,7 +83,11 @@ impl Place<'_> {
 impl Records {
     /// None where there is no room.
     fn place(&self, name: &str) -> Option<Place<'_>> {
-        let is_room = lock(&self.known).expect(name, self.room.most);
+        self.place_of(name, self.room.most)
+    }
+
+    fn place_of(&self, name: &str, most: usize) -> Option<Place<'_>> {
+        let is_room = lock(&self.known).expect(name, most);
         // Made only where there is room: one that is dropped gives back what it has.
         is_room.then(|| Place {
             records: self,
@@ -144,6 +148,30 @@ impl Kubernetes {
              or a registry that nobody uses, with which its records go",
             room.most
         )))
+    }
+
+    /// The same for whoever may delete nothing: there are some more for these, until [`Self::shrink`] has made room.
+    pub(super) fn room_aside(&self, name: &str) -> Result<Place<'_>, StoreError> {
+        let most = self.pushes.room.most;
+        self.pushes
+            .place_of(name, most + (most / BATCHES).max(1))
+            .ok_or_else(|| {
+                StoreError::Full(format!(
+                    "there are {most} push records and more, and the controller has made no room yet"
+                ))
+            })
+    }
+
+    /// Makes room where there are more than there should be, as far as nobody needs them.
+    pub(in super::super) async fn shrink(&self) -> Result<(), StoreError> {
+        let room = &self.pushes.room;
+        let _looked = room.looked.lock().await;
+        while lock(&self.pushes.known).count() > room.most {
+            if !self.make_room().await? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes some of those that nobody needs. Whether there were any: those that were just written anew stay nevertheless.
@@ -227,6 +255,10 @@ fn candidate(object: &DynamicObject, owners: &HashMap<String, String>, now: Time
     let object = Object::read(object);
     let owner = owners.get(object.registry());
     let is_of_another = object.owner.is_some() && object.owner.as_ref() != owner;
+    // Somebody waits for it. Where there is no such registry, he does so in vain.
+    if object.is_open() && owner.is_some() && !is_of_another {
+        return None;
+    }
     let record = object.record().ok().flatten().filter(|_| !is_of_another);
     let heard_at = record.as_ref().and_then(|record| record.heard_at());
     let heard_at = heard_at.unwrap_or(object.created_at);
@@ -313,7 +345,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::pushes::Image;
 
     #[test]
     fn whoever_asks_in_vain_takes_nobodys_place() {
@@ -339,5 +374,38 @@ mod tests {
         assert_eq!(lock(&records.known).count(), 1);
         drop(second);
         assert_eq!(lock(&records.known).count(), 0);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_never_goes() {
+        let now = Timestamp::now();
+        let object = |owner: Value, status: Value| {
+            let image = Image::parse("a.io/a:1").unwrap();
+            let name = format!("prod.{}", image.key());
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "uid": "one", "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z",
+                    "ownerReferences": owner},
+                "spec": {"image": "a.io/a:1", "registry": "prod"},
+                "status": status,
+            }))
+            .unwrap()
+        };
+        let owner =
+            |uid: &str| json!([{"apiVersion": "waypost.dev/v1alpha1", "kind": "Registry", "name": "prod", "uid": uid}]);
+        let status = |copying: Value| json!({"copying": copying, "lastAttempt": {"state": "RUNNING", "attempt": 1, "startedAt": "2020-01-01T00:00:00Z"}});
+        let owners = HashMap::from([("prod".to_owned(), "prod-1".to_owned())]);
+        let open = status(json!({"askedAt": "2020-01-01T00:00:00Z"}));
+        for (goes, object) in [
+            (false, object(owner("prod-1"), open.clone())),
+            (false, object(Value::Null, Value::Null)),
+            // Nobody has said how it ended.
+            (true, object(owner("prod-1"), status(Value::Null))),
+            (true, object(owner("prod-0"), open)),
+        ] {
+            assert_eq!(candidate(&object, &owners, now).is_some(), goes, "{object:?}");
+        }
+        // There is no such registry.
+        let waiting = object(Value::Null, Value::Null);
+        assert!(candidate(&waiting, &HashMap::new(), now).is_some());
     }
 }

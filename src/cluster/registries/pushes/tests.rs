@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{
     super::super::watch::Change,
     known::{Changes, Known},
-    object::{Object, Seen, status},
+    object::{Object, Seen, answer, status},
 };
 use crate::{
-    pushes::{Attempt, Image, PushId, Record, State, Success},
+    pushes::{Attempt, Copying, Image, PushId, Record, State, Success},
     store::PushQuery,
 };
 
@@ -26,6 +26,7 @@ fn object(image: &str, version: u64, digest: Option<&str>) -> Value {
     json!({
         "metadata": {
             "name": id(image).as_str(), "uid": format!("uid-{image}"), "resourceVersion": version.to_string(),
+            "annotations": {"waypost.dev/reported": "true"},
             "ownerReferences": [{"apiVersion": "waypost.dev/v1alpha1", "kind": "Registry", "name": "prod", "uid": "one"}],
         },
         "spec": {"image": image, "registry": "prod"},
@@ -291,4 +292,255 @@ fn a_status_is_written_whole_and_the_conditions_of_others_stay() {
     let mut object = object("a.io/a:1", 1, None);
     object["status"] = written;
     assert_eq!(read(object).record(), Ok(Some(record)));
+}
+
+/// One that somebody has made, and nobody has said anything of.
+fn made(image: &str, version: u64) -> Value {
+    let mut object = object(image, version, None);
+    object["metadata"]["creationTimestamp"] = json!("2026-11-21T09:00:00Z");
+    object["metadata"]["generation"] = json!(1);
+    object["metadata"]["annotations"] = Value::Null;
+    object["metadata"]["ownerReferences"] = Value::Null;
+    object["status"] = Value::Null;
+    object
+}
+
+fn with(object: &Value, changes: &[(&str, Value)]) -> Value {
+    let mut object = object.clone();
+    for (key, value) in changes {
+        let (place, key) = key.rsplit_once('/').unwrap();
+        object.pointer_mut(place).unwrap()[key] = value.clone();
+    }
+    object
+}
+
+#[test]
+fn an_object_that_somebody_makes_is_copied_once_and_again_when_he_says_so() {
+    let made = made("a.io/a:1", 1);
+    let owner = object("a.io/a:1", 1, None)["metadata"]["ownerReferences"].clone();
+    let owned = with(&made, &[("/metadata/ownerReferences", owner)]);
+    let reported = ("/metadata/annotations", json!({"waypost.dev/reported": "true"}));
+    let attempt = json!({"state": "FAILED", "attempt": 1, "startedAt": "2026-11-21T10:00:00Z"});
+    let status = |status: Value| ("/status", status);
+    let requested = |at: Value| {
+        (
+            "/spec/copy",
+            json!({"requestedAt": at, "referrers": null, "credential": null}),
+        )
+    };
+    let copying = json!({"lastAttempt": attempt, "copying": {"askedAt": "2026-11-21T10:00:00Z"}, "request": "one"});
+    for (is_asked, is_open, object) in [
+        (true, true, made.clone()),
+        (true, true, owned.clone()),
+        // What stands in the status of an object that nobody owns counts for nothing.
+        (true, true, with(&made, &[status(json!({"lastAttempt": attempt}))])),
+        (false, false, with(&owned, &[status(json!({"lastAttempt": attempt}))])),
+        // What was told of meanwhile is no answer.
+        (
+            true,
+            true,
+            with(&owned, &[status(json!({"withdrawnAt": "2026-11-21T10:00:00Z"}))]),
+        ),
+        (false, false, with(&made, std::slice::from_ref(&reported))),
+        (false, false, with(&owned, std::slice::from_ref(&reported))),
+        (true, true, with(&made, &[reported.clone(), requested(json!("one"))])),
+        (
+            true,
+            true,
+            with(
+                &owned,
+                &[requested(json!("one")), status(json!({"lastAttempt": attempt}))],
+            ),
+        ),
+        (
+            false,
+            false,
+            with(
+                &owned,
+                &[
+                    requested(json!("one")),
+                    status(json!({"lastAttempt": attempt, "request": "one"})),
+                ],
+            ),
+        ),
+        (
+            true,
+            true,
+            with(
+                &owned,
+                &[
+                    requested(json!("two")),
+                    status(json!({"lastAttempt": attempt, "request": "one"})),
+                ],
+            ),
+        ),
+        (
+            false,
+            false,
+            with(
+                &owned,
+                &[
+                    requested(Value::Null),
+                    status(json!({"lastAttempt": attempt, "request": "one"})),
+                ],
+            ),
+        ),
+        (
+            false,
+            true,
+            with(&owned, &[requested(json!("one")), status(copying.clone())]),
+        ),
+        // When this one has ended.
+        (
+            false,
+            true,
+            with(&owned, &[requested(json!("two")), status(copying.clone())]),
+        ),
+        // Nobody knows what is meant.
+        (false, false, with(&made, &[("/spec/image", json!("a.io/b:1"))])),
+    ] {
+        let read = read(object.clone());
+        assert_eq!((read.is_asked(), read.is_open()), (is_asked, is_open), "{object}");
+    }
+}
+
+#[test]
+fn copies_are_in_the_order_in_which_they_were_asked_for_and_told_of_once() {
+    let mut all = Followed::default();
+    let wanted = |all: &mut Followed| {
+        let copies = all.known.copies()?;
+        Some(
+            copies
+                .iter()
+                .map(|wanted| (wanted.asked_at.to_string(), wanted.id.clone()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let entry = |hour: u32, image: &str| (format!("2026-11-21T{hour:02}:00:00Z"), id(image));
+    let running = |image: &str, version: u64, hour: u32| {
+        let asked_at = json!(format!("2026-11-21T{hour:02}:00:00Z"));
+        with(
+            &object(image, version, None),
+            &[("/status/copying", json!({"askedAt": asked_at}))],
+        )
+    };
+    all.list(&[
+        running("a.io/a:1", 1, 11),
+        object("a.io/b:1", 2, None),
+        running("a.io/c:1", 3, 10),
+        made("a.io/d:1", 4),
+    ]);
+    assert_eq!(
+        wanted(&mut all),
+        Some(vec![entry(9, "a.io/d:1"), entry(10, "a.io/c:1"), entry(11, "a.io/a:1")])
+    );
+    assert_eq!(wanted(&mut all), None);
+    // What else is written of it is no news.
+    all.applied(running("a.io/a:1", 5, 11));
+    assert_eq!(wanted(&mut all), None);
+    // Ended; changed by somebody who wants it anew; older than what is known.
+    all.wrote(object("a.io/c:1", 7, None));
+    all.applied(running("a.io/c:1", 6, 10));
+    let changed = json!([
+        {"manager": "kubectl", "operation": "Update", "time": "2026-11-21T12:00:00Z"},
+        {"manager": "waypost", "operation": "Update", "subresource": "status", "time": "2026-11-21T13:00:00Z"},
+    ]);
+    let again = [
+        ("/metadata/managedFields", changed),
+        ("/spec/copy", json!({"requestedAt": "again"})),
+    ];
+    all.applied(with(&object("a.io/b:1", 8, None), &again));
+    assert_eq!(
+        wanted(&mut all),
+        Some(vec![entry(9, "a.io/d:1"), entry(11, "a.io/a:1"), entry(12, "a.io/b:1")])
+    );
+    all.deleted(made("a.io/d:1", 9));
+    all.change(|known, changes| known.bury("one", changes));
+    assert_eq!((wanted(&mut all), all.known.wanted()), (Some(vec![]), 0));
+    all.list(&[made("a.io/d:1", 10)]);
+    assert_eq!(wanted(&mut all), Some(vec![entry(9, "a.io/d:1")]));
+    all.list(&[]);
+    assert_eq!(wanted(&mut all), Some(vec![]));
+    all.wrote(made("a.io/d:1", 11));
+    all.change(Known::clear);
+    assert_eq!(wanted(&mut all), Some(vec![]));
+}
+
+#[test]
+fn whoever_makes_an_object_that_cannot_be_understood_is_answered_once() {
+    let strange = with(&made("a.io/a:1", 1), &[("/spec/image", json!("a.io/b:1"))]);
+    let mut all = Followed::default();
+    all.list(std::slice::from_ref(&strange));
+    assert_eq!(all.known.wanted(), 1);
+    let object = read(strange.clone());
+    let why = object.image.clone().unwrap_err();
+    let name = id("a.io/b:1");
+    assert!(
+        why.ends_with(&format!("which is {name}: delete it, and make one of that name")),
+        "{why}"
+    );
+    let status = answer(&object, "False", "NotUnderstood", why.clone()).unwrap();
+    let answered = with(
+        &strange,
+        &[("/status", status), ("/metadata/resourceVersion", json!("2"))],
+    );
+    assert_eq!(answer(&read(answered.clone()), "False", "NotUnderstood", why), None);
+    all.applied(answered.clone());
+    assert_eq!(all.known.wanted(), 0);
+    // He has changed it.
+    all.applied(with(
+        &answered,
+        &[
+            ("/metadata/generation", json!(2)),
+            ("/metadata/resourceVersion", json!("3")),
+        ],
+    ));
+    assert_eq!(all.known.wanted(), 1);
+}
+
+#[test]
+fn a_push_that_goes_on_says_how_far_it_is() {
+    let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    let mut record = Record::new(Image::parse("a.io/a:1").unwrap(), "prod");
+    for (bytes, expected) in [
+        (None, "a push goes on"),
+        (Some((0, 0)), "a push goes on: 0 of 0 kB"),
+        (Some((1_550, 999_999)), "a push goes on: 1.5 of 999.9 kB"),
+        (Some((12_345_678, 500_000_000)), "a push goes on: 12.3 of 500 MB"),
+        (Some((999_999_999, 2_500_000_000)), "a push goes on: 0.9 of 2.5 GB"),
+        (
+            Some((u64::MAX, u64::MAX)),
+            "a push goes on: 18446744073.7 of 18446744073.7 GB",
+        ),
+    ] {
+        record.last_attempt = Some(Attempt {
+            state: State::Running,
+            attempt: 1,
+            error: None,
+            bytes_total: bytes.map(|(_, total)| total),
+            bytes_done: bytes.map(|(done, _)| done),
+            started_at: now,
+            finished_at: None,
+        });
+        let status = status(&record, &[], now).unwrap();
+        assert_eq!(status["conditions"][1]["message"], expected);
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_copy_is_written_and_read_and_taken_away() {
+    let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    let mut record = Record::new(Image::parse("a.io/a:1").unwrap(), "prod");
+    record.copying = Some(Copying {
+        asked_at: now,
+        referrers: true,
+        refresh: false,
+        source: Some("hub".into()),
+        login: Some("prod-copy-1".into()),
+    });
+    let written = status(&record, &[], now).unwrap();
+    let read = read(with(&object("a.io/a:1", 1, None), &[("/status", written)])).record();
+    assert_eq!(read, Ok(Some(record.clone())));
+    record.copying = None;
+    assert_eq!(status(&record, &[], now).unwrap().get("copying"), Some(&Value::Null));
 }

@@ -9,9 +9,12 @@ use std::{
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::DynamicObject,
+};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{sync::MutexGuard, time::sleep};
 
 use super::{
     super::{
@@ -21,10 +24,12 @@ use super::{
     },
     AT_ONCE, Kubernetes, WRITERS, lock,
     object::{self, Object, Seen},
-    pushes, what,
+    pushes,
+    room::Place,
+    what,
 };
 use crate::{
-    pushes::{Event, PushId, Record},
+    pushes::{Event, PushCopy, PushId, Record},
     store::StoreError,
 };
 
@@ -75,24 +80,32 @@ impl Kubernetes {
 
     /// What becomes of a record by one event after the other.
     async fn keep(&self, id: &PushId, events: &[Numbered]) -> Result<Vec<Record>, StoreError> {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        // The remainder is a place.
-        let place = (hasher.finish() % WRITERS as u64) as usize;
-        let _alone = self.pushes.writers[place].lock().await;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                // Longer than the other takes who was faster.
-                sleep(PAUSE * attempt).await;
-            }
+        let mut turn = self.turn(id).await;
+        loop {
+            turn.next().await?;
             if let Some(records) = self.try_to_keep(id, events).await? {
                 return Ok(records);
             }
         }
-        Err(StoreError::Unavailable(format!(
-            "{} is changed all the time by somebody else",
-            what(id.as_str())
-        )))
+    }
+
+    /// Whoever writes the object of this name waits for it.
+    pub(super) async fn turn(&self, id: &PushId) -> Turn<'_> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        // The remainder is a place.
+        let place = (hasher.finish() % WRITERS as u64) as usize;
+        Turn {
+            _alone: self.pushes.writers[place].lock().await,
+            name: id.as_str().to_owned(),
+            attempts: 0,
+        }
+    }
+
+    /// Keeps one event: none where somebody else was faster. Whoever calls writes it alone.
+    pub(super) async fn keep_one(&self, id: &PushId, event: Event) -> Result<Option<Vec<Record>>, StoreError> {
+        let sequence = lock(&self.pushes.known).next_sequences(Timestamp::now(), 1);
+        self.try_to_keep(id, &[Numbered { sequence, event }]).await
     }
 
     /// None where somebody else was faster.
@@ -100,6 +113,38 @@ impl Kubernetes {
         let Some(Numbered { event: first, .. }) = events.first() else {
             return Ok(Some(Vec::new()));
         };
+        let Some(Standing { owner, object }) = self.standing(id).await? else {
+            return Ok(None);
+        };
+        let record = object.as_ref().and_then(|object| object.record().ok().flatten());
+        let mut record = record.unwrap_or_else(|| Record::new(first.image.clone(), &first.registry));
+        let login = record.copying.as_ref().and_then(|copying| copying.login.clone());
+        let mut records = Vec::with_capacity(events.len());
+        let mut is_changed = false;
+        for Numbered { sequence, event } in events {
+            if let Some(after) = record.after(event, Timestamp::now(), *sequence) {
+                record = after;
+                is_changed = true;
+            }
+            records.push(record.clone());
+        }
+        if !is_changed {
+            return Ok(Some(records));
+        }
+        let Some(object) = self.home_of(&record, object, &owner).await? else {
+            return Ok(None);
+        };
+        if self.write_status(&record, &object, false).await?.is_none() {
+            return Ok(None);
+        }
+        if let Some(login) = login.filter(|_| record.copying.is_none()) {
+            self.remove_login(&object, &login).await;
+        }
+        Ok(Some(records))
+    }
+
+    /// The registry, and the object of this name that belongs to it or may: none where somebody else was faster.
+    pub(super) async fn standing(&self, id: &PushId) -> Result<Option<Standing>, StoreError> {
         let not_found = || StoreError::NotFound(id.registry().to_owned());
         let mut owner = self.owner(id.registry()).await?.ok_or_else(not_found)?;
         let mut object = self.push_object(id.as_str()).await?;
@@ -117,43 +162,71 @@ impl Kubernetes {
                 return Ok(None);
             }
         }
-        let record = object.as_ref().and_then(|object| object.record().ok().flatten());
-        let mut record = record.unwrap_or_else(|| Record::new(first.image.clone(), &first.registry));
-        let mut records = Vec::with_capacity(events.len());
-        let mut is_changed = false;
-        for Numbered { sequence, event } in events {
-            if let Some(after) = record.after(event, Timestamp::now(), *sequence) {
-                record = after;
-                is_changed = true;
+        Ok(Some(Standing { owner, object }))
+    }
+
+    /// The object of a record: the one that there is, which belongs to the registry from now on, or a new one.
+    pub(super) async fn home_of(
+        &self,
+        record: &Record,
+        object: Option<Object>,
+        owner: &OwnerReference,
+    ) -> Result<Option<Object>, StoreError> {
+        match object {
+            Some(object) if object.owner.is_some() => Ok(Some(object)),
+            Some(object) => self.adopt_push(record, &object, owner).await,
+            None => {
+                let place = self.room_for_a_push(record.id().as_str()).await?;
+                self.create_push(record, owner, None, place).await
             }
-            records.push(record.clone());
         }
-        if !is_changed {
-            return Ok(Some(records));
+    }
+
+    /// Writes how it stands with a push; `heard` says that what the object asks for is in it from now on.
+    pub(super) async fn write_status(
+        &self,
+        record: &Record,
+        object: &Object,
+        heard: bool,
+    ) -> Result<Option<Object>, Failed> {
+        let mut status = object::status(record, &object.conditions, Timestamp::now()).map_err(unwritable)?;
+        if heard {
+            status["request"] = object.copy.requested_at.clone().into();
         }
-        let object = match object {
-            Some(object) if object.owner.is_some() => Some(object),
-            Some(object) => self.adopt_push(&record, &object, &owner).await?,
-            None => self.create_push(&record, &owner).await?,
-        };
-        let Some(object) = object else { return Ok(None) };
-        let status = object::status(&record, &object.conditions, Timestamp::now()).map_err(unwritable)?;
+        if heard || !object.is_asked() {
+            status["observedGeneration"] = object.generation.into();
+        }
+        self.patch_push_status(object, status).await
+    }
+
+    /// Writes these keys of a status if nobody else has written the object since.
+    pub(super) async fn patch_push_status(&self, object: &Object, status: Value) -> Result<Option<Object>, Failed> {
         let patch = json!({"metadata": {"uid": object.uid, "resourceVersion": object.version}, "status": status});
         let api = pushes(self.client());
         let (params, patch) = (params(), Patch::Merge(patch));
-        let patched = api.patch_status(id.as_str(), &params, &patch);
-        let patched = ask(&format!("the status of {}", what(id.as_str())), "patch", patched).await;
-        let Some(patched) = unless_somebody_was_faster(patched, &[404, 409])? else {
-            return Ok(None);
-        };
-        let seen = Seen::of(&Object::read(&patched));
-        self.pushes.change(|known, changes| known.wrote(seen, changes));
-        Ok(Some(records))
+        let patched = api.patch_status(&object.name, &params, &patch);
+        let patched = ask(&format!("the status of {}", what(&object.name)), "patch", patched).await;
+        Ok(self.wrote_push(unless_somebody_was_faster(patched, &[404, 409])?))
     }
 
-    async fn create_push(&self, record: &Record, owner: &OwnerReference) -> Result<Option<Object>, StoreError> {
-        let place = self.room_for_a_push(record.id().as_str()).await?;
-        let new = object::new(record, owner).map_err(unwritable)?;
+    /// What the API server answers who has written an object.
+    fn wrote_push(&self, answer: Option<DynamicObject>) -> Option<Object> {
+        answer.map(|answer| {
+            let object = Object::read(&answer);
+            let seen = Seen::of(&object);
+            self.pushes.change(|known, changes| known.wrote(seen, changes));
+            object
+        })
+    }
+
+    pub(super) async fn create_push(
+        &self,
+        record: &Record,
+        owner: &OwnerReference,
+        copy: Option<PushCopy>,
+        place: Place<'_>,
+    ) -> Result<Option<Object>, StoreError> {
+        let new = object::new(record, owner, copy).map_err(unwritable)?;
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -175,14 +248,19 @@ impl Kubernetes {
         object: &Object,
         owner: &OwnerReference,
     ) -> Result<Option<Object>, StoreError> {
-        let mut metadata = object::adoption(record, object, owner);
-        metadata["uid"] = object.uid.clone().into();
-        metadata["resourceVersion"] = object.version.clone().into();
-        let (params, patch) = (params(), Patch::<Value>::Merge(json!({"metadata": metadata})));
+        self.patch_push(object, json!({"metadata": object::adoption(record, object, owner)}))
+            .await
+    }
+
+    /// Writes this into an object if nobody else has written it since.
+    pub(super) async fn patch_push(&self, object: &Object, mut patch: Value) -> Result<Option<Object>, StoreError> {
+        patch["metadata"]["uid"] = object.uid.clone().into();
+        patch["metadata"]["resourceVersion"] = object.version.clone().into();
+        let (params, patch) = (params(), Patch::<Value>::Merge(patch));
         let api = pushes(self.client());
         let patched = api.patch(&object.name, &params, &patch);
         let patched = unless_somebody_was_faster(ask(&what(&object.name), "patch", patched).await, &[404, 409])?;
-        Ok(patched.map(|patched| Object::read(&patched)))
+        Ok(self.wrote_push(patched))
     }
 
     /// Deletes exactly this one. Whether it is gone.
@@ -205,6 +283,37 @@ impl Kubernetes {
     }
 }
 
+/// A name's registry, and the object that there is of the name.
+pub(super) struct Standing {
+    pub(super) owner: OwnerReference,
+    pub(super) object: Option<Object>,
+}
+
+/// Writes an object, alone among this process's tasks, as often as it takes: another process may be faster.
+pub(super) struct Turn<'k> {
+    _alone: MutexGuard<'k, ()>,
+    name: String,
+    attempts: u32,
+}
+
+impl Turn<'_> {
+    /// Before each attempt.
+    pub(super) async fn next(&mut self) -> Result<(), StoreError> {
+        if self.attempts == ATTEMPTS {
+            return Err(StoreError::Unavailable(format!(
+                "{} is changed all the time by somebody else",
+                what(&self.name)
+            )));
+        }
+        if self.attempts > 0 {
+            // Longer than the other takes who was faster.
+            sleep(PAUSE * self.attempts).await;
+        }
+        self.attempts += 1;
+        Ok(())
+    }
+}
+
 fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(MANAGER.to_owned()),
@@ -213,11 +322,11 @@ fn params() -> PatchParams {
 }
 
 /// None where one of these codes says so.
-fn unless_somebody_was_faster<T>(answer: Result<T, Failed>, codes: &[u16]) -> Result<Option<T>, StoreError> {
+fn unless_somebody_was_faster<T>(answer: Result<T, Failed>, codes: &[u16]) -> Result<Option<T>, Failed> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(failed) if failed.code.is_some_and(|code| codes.contains(&code)) => Ok(None),
-        Err(failed) => Err(failed.error),
+        Err(failed) => Err(failed),
     }
 }
 

@@ -19,6 +19,8 @@ struct Written<'c> {
     asked_at: Timestamp,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     referrers: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refresh: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'c str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +40,8 @@ struct Read {
     #[serde(default)]
     referrers: bool,
     #[serde(default)]
+    refresh: bool,
+    #[serde(default)]
     source: Option<Box<str>>,
     #[serde(default)]
     login: Option<ReadLogin>,
@@ -55,6 +59,7 @@ pub(super) fn written(copying: &Copying, login: Option<&Login>) -> Result<Zeroiz
     let written = Written {
         asked_at: copying.asked_at,
         referrers: copying.referrers,
+        refresh: copying.refresh,
         source: copying.source.as_deref(),
         login: login.map(|Login { username, password }| WrittenLogin {
             username,
@@ -83,6 +88,7 @@ pub(super) fn one(tables: &PushTables, id: &PushId) -> Result<Option<(Copying, O
     let Read {
         asked_at,
         referrers,
+        refresh,
         source,
         login,
     } = read;
@@ -90,6 +96,7 @@ pub(super) fn one(tables: &PushTables, id: &PushId) -> Result<Option<(Copying, O
     let copying = Copying {
         asked_at,
         referrers,
+        refresh,
         source,
         login: login.as_ref().map(|_| HERE.into()),
     };

@@ -337,6 +337,7 @@ impl Model {
                     what: What::Asked(Copying {
                         asked_at: Timestamp::UNIX_EPOCH,
                         referrers: order.referrers,
+                        refresh: order.refresh,
                         source: order.source.clone(),
                         login: order.login.as_ref().map(|_| "store".into()),
                     }),
@@ -499,6 +500,7 @@ fn order(registry: &str, random: &mut Random) -> Order {
         image: Image::parse(&format!("org/app:{}", random.below(6))).unwrap(),
         registry: registry.into(),
         referrers: random.one_in(2),
+        refresh: random.one_in(2),
         source: random.one_in(2).then(|| format!("r{}", random.below(12)).into()),
         login: random.one_in(2).then(|| Login {
             username: format!("u{}", random.next()),

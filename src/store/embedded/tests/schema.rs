@@ -122,6 +122,7 @@ fn is_brought_up(schema: u64) {
         image: Image::parse("org/app:old").unwrap(),
         registry: "a".into(),
         referrers: true,
+        refresh: false,
         source: None,
         login: Some(token.login.clone()),
     };

@@ -158,7 +158,7 @@ impl<'a> Release<'a> {
         let global = json!([
             {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["registries"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["waypost.dev"], "resources": ["pushes"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["waypost.dev"], "resources": ["pushes"], "verbs": ["get", "list", "watch", "create", "patch"]},
             {"apiGroups": ["waypost.dev"], "resources": ["policies"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": [self.name],

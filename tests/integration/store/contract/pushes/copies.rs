@@ -157,6 +157,7 @@ async fn a_copy_is_waited_for_until_it_ends(store: &impl Store) {
     one(store, succeeded("b", &app(0), 1, "1")).await;
     let order = Order {
         referrers: true,
+        refresh: false,
         source: Some("b".into()),
         ..order("a", 0, "s3cret \"ü\"\n")
     };
@@ -252,6 +253,7 @@ async fn whoever_asks_for_what_is_asked_for_joins(store: &impl Store) {
     let first = order("a", 0, "secret-1");
     let other = Order {
         referrers: true,
+        refresh: false,
         source: Some("b".into()),
         ..order("a", 0, "secret-2")
     };
@@ -361,6 +363,7 @@ async fn what_is_asked_for_from_aside_is_asked_for(store: &impl Store) {
         login: None,
         source: Some("b".into()),
         referrers: true,
+        refresh: false,
         ..order("a", 0, "")
     };
     for attempt in [1, 2] {
@@ -456,6 +459,7 @@ fn order(registry: &str, place: usize, password: &str) -> Order {
         image: Image::parse(&app(place)).unwrap(),
         registry: registry.into(),
         referrers: false,
+        refresh: false,
         source: None,
         login: login(password),
     }
