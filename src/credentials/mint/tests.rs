@@ -123,3 +123,30 @@ async fn another_cloud_s_key_is_not_asked_with_and_not_shown() {
     let error = mint(&[]).pull(&nobody, None).await.unwrap_err();
     assert!(error.to_string().contains("`off-cluster`"), "{error}");
 }
+
+#[tokio::test]
+async fn a_repository_is_made_where_a_registry_says_so_and_by_a_key_of_its_own_cloud() {
+    let made = async |spec: RegistrySpec, key: Option<Key>| {
+        let mint = mint(&[]);
+        mint.make_repository(&registry(spec), key.as_ref(), "team/app").await
+    };
+    let off_cluster = RegistrySpec {
+        url: Some("r.io".to_owned()),
+        ..RegistrySpec::default()
+    };
+    // Nobody is asked.
+    for spec in [off_cluster, google("eu.gcr.io"), ecr(None)] {
+        assert_eq!(made(spec, None).await, Ok(false));
+    }
+    let making = |hostname| RegistrySpec {
+        repositories: Some(crate::registry::RepositoriesSpec {
+            create: true,
+            ..Default::default()
+        }),
+        ..ecr(hostname)
+    };
+    let foreign = made(making(None), Some(Key::Google(Password::new("{}".to_owned())))).await;
+    assert!(matches!(foreign, Err(IssueError::Misconfigured(why)) if why.contains("Google")));
+    let elsewhere = made(making(Some("registry.corp")), None).await;
+    assert!(matches!(elsewhere, Err(IssueError::Misconfigured(why)) if why.contains("registry.corp")));
+}
