@@ -236,7 +236,7 @@ proptest! {
             // One that goes on ends, or comes further; else it is another one.
             let is_copys = event.origin == Origin::Copy;
             let ends = open && match event.what {
-                What::Asked(_) => false,
+                What::Asked(_) => record.copying.is_some(),
                 What::Begun => is_copys,
                 _ => true,
             };

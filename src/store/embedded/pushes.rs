@@ -82,6 +82,16 @@ impl Inner {
         };
         let mut kept = Vec::with_capacity(copies.len());
         for (id, told) in &copies {
+            // The credential of whoever asked first stays.
+            let present = told
+                .copying_before
+                .is_some()
+                .then(|| home.pushes(|tables| copies::one(tables, id)));
+            let present = present.transpose().map_err(unread)?.flatten();
+            let login = match &present {
+                Some((_, login)) => login.as_ref(),
+                None => login,
+            };
             let copying = told.record.copying.as_ref();
             let written = copying.map(|copying| copies::written(copying, login)).transpose()?;
             kept.push(((*id).clone(), written));
@@ -116,22 +126,15 @@ impl Inner {
         let id = PushId::new(&order.registry, order.image.key());
         let present = home.pushes(|tables| one(tables, &id)).map_err(unread)?;
         let joined = present.is_some_and(|record| record.copying.is_some());
-        // The credential of whoever asked first stays.
-        let login = match joined {
-            true => home
-                .pushes(|tables| Ok(copies::one(tables, &id)?.and_then(|(_, login)| login)))
-                .map_err(unread)?,
-            false => order.login.clone(),
-        };
         let now = (self.clock)();
         let asked = Event {
             image: order.image.clone(),
             registry: order.registry.clone(),
             at: now,
             origin: Origin::Copy,
-            what: What::Asked(order.copying(login.is_some().then(|| copies::HERE.into()), now)),
+            what: What::Asked(order.copying(order.login.as_ref().map(|_| copies::HERE.into()), now)),
         };
-        let records = self.happen(home, &[asked], login.as_ref())?;
+        let records = self.happen(home, &[asked], order.login.as_ref())?;
         let record = records.into_iter().next_back();
         let record = record.unwrap_or_else(|| Record::new(order.image, &order.registry));
         Ok(Asked { record, joined })

@@ -346,8 +346,11 @@ impl Model {
                 let new = Record::new(event.image.clone(), &event.registry);
                 let before = all.pushes.get(&push).unwrap_or(&new);
                 if let Some(after) = before.after(&event, Timestamp::MAX, u64::MAX) {
-                    all.logins
-                        .extend(order.login.clone().map(|login| (push.clone(), login)));
+                    // That of whoever asked first stays.
+                    if before.copying.is_none() {
+                        all.logins
+                            .extend(order.login.clone().map(|login| (push.clone(), login)));
+                    }
                     all.pushes.insert(push, after);
                 }
             }
