@@ -20,7 +20,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -164,7 +167,16 @@ impl Column {
 /// Registers the registry that nobody answers for: what is copied is not measured here.
 async fn register(api: SocketAddr, tls: &Path, token: &Path) -> Result<()> {
     let token = fs::read_to_string(token)?;
-    let stream = TcpStream::connect(api).await?;
+    // It is opened a moment after the webhook's port.
+    let opened = async {
+        loop {
+            match TcpStream::connect(api).await {
+                Ok(stream) => return stream,
+                Err(_) => sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    let stream = timeout(Duration::from_secs(10), opened).await?;
     let connector = TlsConnector::from(Protocol::Http1.tls(tls)?);
     let stream = connector.connect(ServerName::from(api.ip()), stream).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

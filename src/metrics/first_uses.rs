@@ -48,8 +48,8 @@ impl FirstUseMetrics {
         self.results[result as usize].inc();
     }
 
-    /// So many were.
-    pub fn counted(&self, result: FirstUseResult) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn counted(&self, result: FirstUseResult) -> u64 {
         self.results[result as usize].get()
     }
 }
