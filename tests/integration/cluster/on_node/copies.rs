@@ -257,10 +257,8 @@ fn in_a_release_objects_are_copied_whoever_leads_and_first_uses_of_every_replica
             // To a Pod the node's loopback is another one.
             values.push(format!("--set=registries.{id}.endpoint=http://192.168.77.1:{port}"));
         }
-        values.push(format!(
-            "--set=registries.a.names.to={{repository}},registries.a.names.from={}",
-            source.host()
-        ));
+        let names = json!({"to": "{repository}", "from": source.host()});
+        values.push(format!("--set-json=registries.a.names={names}"));
         let values: Vec<_> = values.iter().map(String::as_str).collect();
         let install = ["install", "waypost", CHART, "--wait", "--timeout=100s"];
         helm.run(&[&install, &*values].concat());
@@ -282,7 +280,7 @@ fn in_a_release_objects_are_copied_whoever_leads_and_first_uses_of_every_replica
             let shown = case
                 .kubectl(&["get", "push", &format!("a.{hex}"), "--output=json"])
                 .exits(0);
-            serde_json::from_str(&shown.out()).unwrap()
+            serde_json::from_str(shown.out()).unwrap()
         };
         eventually("it is copied", || {
             (push()["status"]["lastAttempt"]["state"] == "RUNNING" && slow.is_used()).then_some(())
