@@ -161,18 +161,39 @@ impl Remote {
         Err(Denied::Rejected)
     }
 
-    /// Sends a stream, once, with what was found to be wanted when it was asked before. `within` is for the whole of it.
-    pub(super) async fn send(&self, wanted: &Wanted<'_>, body: Body) -> Result<Answer, Denied> {
+    /// Sends a stream, once, with what was found to be wanted when it was asked before. `within` is for the whole of it. Also says whether a
+    /// token was not taken: it is forgotten then, and whoever asks next has a new one.
+    pub(super) async fn send(&self, wanted: &Wanted<'_>, body: Body) -> Result<(Answer, bool), Denied> {
         let is_here = origin(&wanted.uri) == origin(&self.base);
-        let authorization = match self.known().filter(|_| is_here) {
-            Some(known) => self.authorization(&known, wanted.scope, wanted.login, false).await?,
+        let known = self.known().filter(|_| is_here);
+        let authorization = match &known {
+            Some(known) => self.authorization(known, wanted.scope, wanted.login, false).await?,
             None => None,
         };
         let mut question = Question::new(wanted.method.clone(), wanted.uri.clone(), authorization.as_ref());
         question.headers = wanted.headers.clone();
         question.body = Some(body);
         question.within = wanted.within;
-        Ok(self.http.ask(question).await?)
+        let answer = self.http.ask(question).await?;
+        let refused = answer.status() == StatusCode::UNAUTHORIZED && answer.first_hand;
+        match known {
+            Some(Known::Bearer { realm, service }) if refused => {
+                let uri = self::question(&realm, service.as_deref(), wanted.scope);
+                self.tokens.forget(&self.key(uri, wanted.scope, wanted.login));
+                Ok((answer, true))
+            }
+            _ => Ok((answer, false)),
+        }
+    }
+
+    /// What a token is kept by that is issued there.
+    fn key(&self, realm: String, scope: Option<&str>, login: Option<&Login>) -> Key {
+        Key {
+            registry: self.id.clone(),
+            whose: self.whose(login),
+            realm,
+            scope: scope.unwrap_or_default().to_owned(),
+        }
     }
 
     /// What a request has to carry. None where anybody asks and no token is issued for that.
@@ -200,12 +221,7 @@ impl Remote {
             (Known::Bearer { realm, service }, _) => (realm, service.as_deref()),
         };
         let uri = question(realm, service, scope);
-        let key = Key {
-            registry: self.id.clone(),
-            whose: self.whose(login),
-            realm: uri.clone(),
-            scope: scope.unwrap_or_default().to_owned(),
-        };
+        let key = self.key(uri.clone(), scope, login);
         if fresh {
             self.tokens.forget(&key);
         } else if let Some(token) = self.tokens.find(&key, Instant::now()) {

@@ -5,6 +5,8 @@
 //! breaks goes on where it broke: at the source by a range, at the target by what it says it has.
 
 mod advice;
+mod blobs;
+mod contents;
 mod held;
 mod place;
 mod progress;
@@ -14,24 +16,21 @@ mod target;
 mod tree;
 mod trouble;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 
-use self::{
-    source::Reading,
-    target::{Begun, Unsent, Way},
-    tree::{Descriptor, Found, Read, distinct, names, written_in},
-    trouble::Patience,
-};
-use super::{
-    Manifest,
-    digest::{Hasher, is_of},
-    lane::Lane,
-};
+use self::tree::{Found, Read, distinct, names, written_in};
 
 pub use self::{
+    contents::Contents,
     held::Held,
     place::Place,
     progress::{Blob, BlobState, Progress},
@@ -57,21 +56,12 @@ pub struct Copy {
 pub struct Copied {
     /// Its digest: an index's where it is for several platforms.
     pub digest: Box<str>,
-    /// What it is for, as far as it says: `linux/amd64`.
-    pub platforms: Vec<Box<str>>,
-    /// The manifests of its index, where it is one.
-    pub children: Vec<Box<str>>,
+    /// What it is of; none where nobody wanted to know, or nobody could find out.
+    pub contents: Option<Contents>,
     /// Whether all of it was there.
     pub was_there: bool,
     /// How many referrers came along.
     pub referrers: usize,
-}
-
-/// What an image is of.
-#[derive(Clone, Debug, Default)]
-struct Contents {
-    platforms: Vec<Box<str>>,
-    children: Vec<Box<str>>,
 }
 
 /// What the tasks of one copy share.
@@ -79,6 +69,8 @@ struct Job {
     source: Place,
     target: Place,
     progress: Arc<Progress>,
+    /// Bytes of the manifests that were read so far.
+    manifests: AtomicUsize,
 }
 
 impl Copy {
@@ -119,6 +111,7 @@ impl Copy {
             source,
             target,
             progress,
+            manifests: AtomicUsize::new(0),
         });
         // In a way that counts as no pull.
         let there = job.source.digest(Side::Source, &reference).await?;
@@ -135,29 +128,31 @@ impl Copy {
             true => None,
             false => {
                 // By its digest, and not by a tag that may stand for another by now.
-                let by = if Hasher::of(&digest).is_some() {
-                    &digest
-                } else {
-                    &*reference
-                };
-                let root = job.source.read(Side::Source, by).await?;
-                job.clone().image(&root, tag.as_deref()).await?;
+                let root = job.source.read(Side::Source, &digest).await?;
+                job.spend(&root)?;
+                // Whoever finds the tag finds what refers to it as well.
+                let tag = tag.as_deref().filter(|_| !referrers);
+                job.clone().image(&root, tag).await?;
                 Some(root)
             }
         };
-        let digest = root.as_ref().map_or_else(|| digest.into(), |root| root.digest.clone());
         let referrers = match referrers {
-            true => job.clone().referrers(&digest).await?,
+            true => {
+                let count = job.clone().referrers(&digest).await?;
+                if let (Some(root), Some(tag)) = (&root, &tag) {
+                    job.target.write(tag, root).await?;
+                }
+                count
+            }
             false => 0,
         };
-        let Contents { platforms, children } = match described {
-            true => job.contents(&digest, root).await?,
-            false => Contents::default(),
+        let contents = match described {
+            true => job.contents(&digest, root).await,
+            false => None,
         };
         Ok(Copied {
-            digest,
-            platforms,
-            children,
+            digest: digest.into(),
+            contents,
             was_there,
             referrers,
         })
@@ -168,8 +163,12 @@ impl Job {
     /// Brings a manifest and all that it names, and writes it last.
     async fn image(self: Arc<Self>, root: &Read, tag: Option<&str>) -> Result<bool, CopyError> {
         let (found, order) = self.found(root).await?;
+        let all = distinct(found.values().map(|(_, names)| names));
+        if self.progress.with(&all) > MOST_BLOBS {
+            return Err(CopyError::Unsupported(format!("it has more than {MOST_BLOBS} blobs")));
+        }
         let mut blobs = Vec::new();
-        for blob in distinct(found.values().map(|(_, names)| names)) {
+        for blob in all {
             if blob.may_be_elsewhere() && !self.source_has(&blob).await? {
                 continue;
             }
@@ -207,25 +206,24 @@ impl Job {
         let mut found = Found::new();
         let mut level = vec![root.clone()];
         for _ in 0..MOST_LEVELS {
-            let mut below: Vec<Descriptor> = Vec::new();
+            let mut below: BTreeSet<Box<str>> = BTreeSet::new();
             for read in std::mem::take(&mut level) {
                 let names = names(&read)?;
-                below.extend(names.manifests.iter().cloned());
+                below.extend(names.manifests.iter().map(|named| named.digest.clone()));
                 found.insert(read.digest.clone(), (read, names));
+                if below.len() > MOST_MANIFESTS {
+                    return Err(too_many());
+                }
             }
-            below.retain(|named| !found.contains_key(&named.digest));
-            below.sort_by(|one, other| one.digest.cmp(&other.digest));
-            below.dedup_by(|one, other| one.digest == other.digest);
+            below.retain(|digest| !found.contains_key(digest));
             if below.is_empty() {
                 let order = written_in(&found, &root.digest);
                 return Ok((found, order));
             }
             if found.len() + below.len() > MOST_MANIFESTS {
-                return Err(CopyError::Unsupported(format!(
-                    "it has more than {MOST_MANIFESTS} manifests"
-                )));
+                return Err(too_many());
             }
-            let read = below.into_iter().map(|named| self.lacked(named));
+            let read = below.into_iter().map(|digest| self.lacked(digest));
             let read: Vec<Option<Read>> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
             level = read.into_iter().flatten().collect();
         }
@@ -235,171 +233,30 @@ impl Job {
     }
 
     /// A manifest that the target does not have. One that it has is there with all that it names.
-    async fn lacked(&self, named: Descriptor) -> Result<Option<Read>, CopyError> {
-        match self.target.digest(Side::Target, &named.digest).await? {
-            Some(_) => Ok(None),
-            None => self.source.read(Side::Source, &named.digest).await.map(Some),
+    async fn lacked(&self, digest: Box<str>) -> Result<Option<Read>, CopyError> {
+        if self.target.digest(Side::Target, &digest).await?.is_some() {
+            return Ok(None);
         }
+        let read = self.source.read(Side::Source, &digest).await?;
+        self.spend(&read)?;
+        Ok(Some(read))
     }
 
-    async fn source_has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
-        match self.source.has_blob(Side::Source, &blob.digest).await {
-            Err(error) if !error.may_pass() => Ok(false),
-            has => has,
+    /// A manifest was read, and is kept until it is written.
+    fn spend(&self, read: &Read) -> Result<(), CopyError> {
+        let bytes = read.json.len();
+        if self.manifests.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_BYTES {
+            let limit = MOST_BYTES / 1024 / 1024;
+            return Err(CopyError::Unsupported(format!(
+                "its manifests have more than {limit} MiB together"
+            )));
         }
-    }
-
-    async fn blob(&self, blob: &Descriptor) -> Result<(), CopyError> {
-        let digest = &*blob.digest;
-        if self.target.has_blob(Side::Target, digest).await? {
-            self.progress.is_there(digest, BlobState::Present);
-            self.target.hold(digest);
-            return Ok(());
-        }
-        // What somebody else sends there just now can be taken from him.
-        let _alone = self.target.alone(digest).await;
-        if self.target.holds(digest) && self.target.has_blob(Side::Target, digest).await? {
-            self.progress.is_there(digest, BlobState::Present);
-            return Ok(());
-        }
-        let from = self.mountable(digest);
-        let begun = match self.target.begin(digest, from.as_deref()).await {
-            // Mounting may take a right that sending does not.
-            Err(error) if from.is_some() && !error.may_pass() => self.target.begin(digest, None).await?,
-            begun => begun?,
-        };
-        let how = match begun {
-            Begun::Mounted => BlobState::Mounted,
-            Begun::Session(session) => {
-                self.send(blob, session).await?;
-                BlobState::Sent
-            }
-        };
-        self.progress.is_there(digest, how);
-        self.target.hold(digest);
         Ok(())
-    }
-
-    /// Another repository of the target's registry that has the blob.
-    fn mountable(&self, digest: &str) -> Option<Box<str>> {
-        let beside =
-            self.source.remote.is_same(&self.target.remote) && self.source.repository != self.target.repository;
-        if beside {
-            return Some(self.source.repository.clone());
-        }
-        self.target.held(digest)
-    }
-
-    async fn send(&self, blob: &Descriptor, mut session: hyper::Uri) -> Result<(), CopyError> {
-        let digest = &*blob.digest;
-        let mut reading = Reading::of(blob)?;
-        if blob.size == 0 && !is_of(digest, b"") {
-            return Err(CopyError::OtherContent(digest.to_owned()));
-        }
-        let resumes = advice::Kind::of(&self.target.remote.host).resumes();
-        let mut way = Way::Streamed;
-        let mut from = 0;
-        let mut patience = Patience::new();
-        let tell = |done, sent| self.progress.reached(digest, done, sent);
-        tell(0, 0);
-        loop {
-            let sent = match from == blob.size {
-                true => Ok(Some(session.clone())),
-                false => {
-                    let _permits = Lane::enter_both(self.source.lane(), self.target.lane()).await;
-                    let sending = self
-                        .target
-                        .send((&session, way), &self.source, blob, &mut reading, from, &tell);
-                    sending.await
-                }
-            };
-            let error = match sent {
-                Ok(None) => return Ok(()),
-                Ok(Some(finished)) => match self.target.finish(&finished, digest).await {
-                    Ok(()) => return Ok(()),
-                    // It may have been finished, and nobody heard of it.
-                    Err(_) if self.target.has_blob(Side::Target, digest).await? => return Ok(()),
-                    Err(error) => error,
-                },
-                // Whoever read it has waited for what passes already.
-                Err(Unsent {
-                    side: Side::Source,
-                    error,
-                }) => return Err(error),
-                Err(Unsent { error, .. }) => error,
-            };
-            if way == Way::Streamed && knows_no_stream(&error) {
-                way = Way::AtOnce;
-            }
-            let may_go_on = error.may_pass() && resumes && way == Way::Streamed;
-            // What it says of a blob that nobody finished may be that it knows nothing of it.
-            let error = match (&error, error.may_pass()) {
-                (CopyError::Answer { .. }, false) => CopyError::Fault(super::Fault::Closed {
-                    host: self.target.remote.host.to_string(),
-                }),
-                _ => error,
-            };
-            patience.after(error, self.target.lane()).await?;
-            let received = match may_go_on {
-                true => self.target.received(&session, digest).await?,
-                false => None,
-            };
-            match received.filter(|(received, _)| *received <= blob.size) {
-                Some((received, next)) => {
-                    if received > from {
-                        patience.renew();
-                    }
-                    (from, session) = (received, next);
-                }
-                None => match self.target.begin(digest, None).await? {
-                    Begun::Mounted => return Ok(()),
-                    Begun::Session(next) => (from, session) = (0, next),
-                },
-            }
-            reading.rewind(from);
-            tell(from, 0);
-        }
-    }
-
-    /// What a manifest is for, and the manifests of an index. What cannot be found out is not said.
-    async fn contents(&self, digest: &str, root: Option<Read>) -> Result<Contents, CopyError> {
-        if let Some(known) = self.target.contents(digest) {
-            return Ok(known);
-        }
-        let root = match root {
-            Some(root) => root,
-            None => self.target.read(Side::Target, digest).await?,
-        };
-        let contents = match Manifest::read(&root.json) {
-            Manifest::Index(parts) => Contents {
-                platforms: parts.iter().filter_map(|part| part.platform.clone()).collect(),
-                children: parts.into_iter().map(|part| part.digest).collect(),
-            },
-            Manifest::Image { config: Some(config) } => {
-                let place = &self.target;
-                let platform = place.remote.platform(&place.repository, &config, place.login.as_ref());
-                match platform.await {
-                    Ok(super::Asked::Found(platform)) => Contents {
-                        platforms: platform.into_iter().collect(),
-                        children: Vec::new(),
-                    },
-                    _ => return Ok(Contents::default()),
-                }
-            }
-            Manifest::Image { config: None } | Manifest::Other => Contents::default(),
-        };
-        self.target.know(digest, &contents);
-        Ok(contents)
     }
 }
 
-/// Whether a target knows no uploads but those of one piece.
-fn knows_no_stream(error: &CopyError) -> bool {
-    use hyper::StatusCode;
-    let CopyError::Answer { status, .. } = error else {
-        return false;
-    };
-    matches!(*status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+fn too_many() -> CopyError {
+    CopyError::Unsupported(format!("it has more than {MOST_MANIFESTS} manifests"))
 }
 
 /// Blobs of one copy, and questions about its manifests.
@@ -407,6 +264,10 @@ const AT_ONCE: usize = 4;
 
 const MOST_LEVELS: usize = 4;
 const MOST_MANIFESTS: usize = 1_000;
+/// Of all manifests of one copy: those that are to be written are kept until they are.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// Of one copy, each counted once.
+const MOST_BLOBS: usize = 10_000;
 
 #[cfg(test)]
 mod tests;

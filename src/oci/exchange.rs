@@ -235,6 +235,8 @@ pub(super) fn resolve(from: &Uri, reference: &str) -> Option<Uri> {
         let mut parts = from.clone().into_parts();
         let path = if reference.starts_with('/') {
             reference.to_owned()
+        } else if reference.starts_with('?') {
+            format!("{}{reference}", from.path())
         } else {
             let (folder, _) = from.path().rsplit_once('/')?;
             format!("{folder}/{reference}")
@@ -277,6 +279,7 @@ mod tests {
         for (reference, expected) in [
             ("/v2/a?b=c", Some("https://r.io:5000/v2/a?b=c")),
             ("a", Some("https://r.io:5000/v2/a")),
+            ("?n=2", Some("https://r.io:5000/v2/x?n=2")),
             ("//s.io/b", Some("https://s.io/b")),
             ("http://s.io/b", Some("http://s.io/b")),
             ("ftp://s.io/b", None),

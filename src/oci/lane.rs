@@ -66,20 +66,31 @@ impl Lane {
         }
     }
 
-    /// Room for one blob that goes from the one host to the other. Two lanes are entered in one order, so that nobody waits for somebody who waits for him.
+    /// Room for one blob that goes from the one host to the other. Nobody keeps room on one lane while he waits for the other: that one may be
+    /// closed for minutes, and the first has room for others. Of one and the same lane there is one permit.
     pub(super) async fn enter_both<'l>(
-        one: &'l Arc<Self>,
-        other: &'l Arc<Self>,
-    ) -> (SemaphorePermit<'l>, Option<SemaphorePermit<'l>>) {
-        if Arc::ptr_eq(one, other) {
-            return (one.enter_by(&one.streams).await, None);
+        source: &'l Arc<Self>,
+        target: &'l Arc<Self>,
+    ) -> (Option<SemaphorePermit<'l>>, SemaphorePermit<'l>) {
+        if Arc::ptr_eq(source, target) {
+            return (None, target.enter_by(&target.streams).await);
         }
-        let (first, second) = match Arc::as_ptr(one) < Arc::as_ptr(other) {
-            true => (one, other),
-            false => (other, one),
-        };
-        let first = first.enter_by(&first.streams).await;
-        (first, Some(second.enter_by(&second.streams).await))
+        loop {
+            let from = source.enter_by(&source.streams).await;
+            if let Some(to) = target.try_stream() {
+                return (Some(from), to);
+            }
+            drop(from);
+            let to = target.enter_by(&target.streams).await;
+            if let Some(from) = source.try_stream() {
+                return (Some(from), to);
+            }
+        }
+    }
+
+    fn try_stream(&self) -> Option<SemaphorePermit<'_>> {
+        let permit = self.streams.try_acquire().ok()?;
+        (!self.is_closed(Instant::now())).then_some(permit)
     }
 
     /// Nobody asks it for so long: it has said so.
@@ -145,5 +156,36 @@ mod tests {
         drop((source.enter().await, target.enter().await));
         let waits = tokio::time::timeout(Duration::from_secs(60), Lane::enter_both(&target, &source)).await;
         assert!(waits.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_left_alone_keeps_nobody_from_another() {
+        let lanes = Lanes::default();
+        let [source, shut, open] = ["r.io", "s.io", "t.io"].map(|host| lanes.to(host));
+        // Whichever was made first.
+        for (source, shut) in [(&source, &shut), (&shut, &source)] {
+            let wait = Duration::from_secs(200);
+            shut.close(wait);
+            let begun = Instant::now();
+            let waiting: Vec<_> = (0..2 * STREAMS)
+                .map(|_| {
+                    let (source, shut) = (source.clone(), shut.clone());
+                    tokio::spawn(async move {
+                        drop(Lane::enter_both(&source, &shut).await);
+                        Instant::now()
+                    })
+                })
+                .collect();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut sending = Vec::new();
+            for _ in 0..STREAMS {
+                sending.push(Lane::enter_both(source, &open).await);
+            }
+            assert_eq!(begun.elapsed(), Duration::from_secs(1));
+            drop(sending);
+            for waiting in waiting {
+                assert_eq!(waiting.await.unwrap() - begun, wait);
+            }
+        }
     }
 }

@@ -12,12 +12,12 @@ use super::{
     Remote,
     auth::{Denied, Wanted},
     content::{Manifest, platform_of},
-    digest::is_of,
+    digest::{Hasher, is_of},
     exchange::{Answer, host_of},
     fault::Fault,
     probe::{Ping, judge_status},
 };
-use crate::registry::Login;
+use crate::{reference::valid_digest, registry::Login};
 
 /// What a registry says to whoever asks for something in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +50,7 @@ impl Remote {
             Asked::Rejected => return Ok(Head::Rejected),
             Asked::Limited(wait) => return Ok(Head::Limited(wait)),
         };
-        let digest = answer.headers().get(DIGEST).and_then(|digest| digest.to_str().ok());
-        Ok(Head::Found(digest.map(str::to_owned)))
+        Ok(Head::Found(digest_of(answer.headers()).map(str::to_owned)))
     }
 
     /// Reads the manifest or the index that has this digest.
@@ -158,6 +157,12 @@ impl<T> Asked<T> {
             Self::Limited(wait) => Asked::Limited(wait),
         }
     }
+}
+
+/// The digest that an answer names, where it names one of a kind that can be checked.
+pub(super) fn digest_of(headers: &HeaderMap) -> Option<&str> {
+    let digest = headers.get(DIGEST)?.to_str().ok()?;
+    (valid_digest(digest).is_ok() && Hasher::of(digest).is_some()).then_some(digest)
 }
 
 pub(super) const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \

@@ -140,8 +140,8 @@ fn an_index_is_copied_with_all_its_platforms_and_what_is_there_is_not_sent_again
         let (copied, progress) = copying.copy((a, "team/app"), (b, "mirror/team/app"), "1").await;
         let copied = copied.unwrap();
         assert_eq!((&*copied.digest, copied.was_there), (digest, false));
-        assert_eq!(copied.children.len(), 2);
-        assert_eq!(copied.platforms.len(), 2);
+        let contents = copied.contents.unwrap();
+        assert_eq!((contents.children.len(), contents.platforms.len()), (2, 2));
         assert!(progress.sent() > 0 && progress.done() == progress.total());
         assert_eq!(
             copying.crane(&["digest", &copying.name(b, "mirror/team/app:1")]),

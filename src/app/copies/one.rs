@@ -65,11 +65,14 @@ pub(super) async fn make(shared: &Shared, id: &PushId) -> Duration {
                 target: target.as_str().into(),
                 digest: digest.clone(),
             });
-            whats.push(What::Inspected {
-                digest: digest.clone(),
-                platforms: copied.platforms.clone(),
-                children: copied.children.clone(),
-            });
+            // What is known of it already is better than nothing.
+            if let Some(contents) = &copied.contents {
+                whats.push(What::Inspected {
+                    digest: digest.clone(),
+                    platforms: contents.platforms.clone(),
+                    children: contents.children.clone(),
+                });
+            }
         }
         Err(error) => whats.push(What::Failed { error: error.clone() }),
     }

@@ -12,9 +12,9 @@ use super::{
         Remote,
         auth::Wanted,
         digest::{is_of, sha256},
-        exchange::Answer,
+        exchange::{Answer, resolve},
         lane::Lane,
-        manifest::{LONGEST_MANIFEST, MANIFESTS},
+        manifest::{LONGEST_MANIFEST, MANIFESTS, digest_of},
     },
     tree::Read,
     trouble::{CopyError, Patience, Side},
@@ -50,6 +50,19 @@ impl Place {
         self.remote.at(&format!("/v2/{}/{path}", self.repository))
     }
 
+    /// Where an answer to a question leads.
+    pub(super) fn led(&self, from: &Uri, reference: &str) -> Option<Uri> {
+        let to = resolve(from, reference)?;
+        // A registry behind a proxy that ends TLS may not know that there is TLS: it is itself all the same.
+        let same = to.authority() == from.authority() && from.scheme_str() == Some("https");
+        if !same {
+            return Some(to);
+        }
+        let mut parts = to.into_parts();
+        parts.scheme = from.scheme().cloned();
+        Uri::from_parts(parts).ok()
+    }
+
     pub(super) fn wanted<'w>(&'w self, method: Method, uri: Uri, scope: &'w str) -> Wanted<'w> {
         Wanted {
             within: PATIENT,
@@ -78,7 +91,7 @@ impl Place {
         Ok(answer)
     }
 
-    /// The digest that a tag or digest has here; none where it has none. A registry that does not say it is read.
+    /// The digest that a tag or digest has here; none where it has none. A registry that does not say it, or says nothing that is one, is read.
     pub(super) async fn digest(&self, side: Side, reference: &str) -> Result<Option<String>, CopyError> {
         let scope = self.scope(side);
         let what = self.manifest_name(reference);
@@ -87,10 +100,14 @@ impl Place {
         let answer = self.ask(side, &wanted, &what).await?;
         match answer.status() {
             StatusCode::OK => {
-                let said = answer.headers().get(super::super::manifest::DIGEST);
-                let said = said.and_then(|digest| digest.to_str().ok()).map(str::to_owned);
-                match said {
-                    Some(digest) => Ok(Some(digest)),
+                // What a digest stands for is no question: at the source it is read by it, and is that or nothing.
+                let by_digest = reference.contains(':');
+                match digest_of(answer.headers()) {
+                    Some(digest) if side == Side::Source && by_digest && digest != reference => {
+                        Err(CopyError::OtherContent(reference.to_owned()))
+                    }
+                    Some(digest) => Ok(Some(digest.to_owned())),
+                    None if by_digest => Ok(Some(reference.to_owned())),
                     None => Ok(Some(self.read(side, reference).await?.digest.into())),
                 }
             }

@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use hashbrown::HashMap;
+
+use super::tree::Descriptor;
+
 /// What is counted of one copy.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -14,7 +18,14 @@ pub struct Progress {
     done: AtomicU64,
     /// Bytes that went over the network to the target.
     sent: AtomicU64,
-    blobs: Mutex<Vec<Blob>>,
+    blobs: Mutex<Blobs>,
+}
+
+#[derive(Debug, Default)]
+struct Blobs {
+    all: Vec<Blob>,
+    /// Where each is, by its digest.
+    places: HashMap<Box<str>, usize>,
 }
 
 /// One blob.
@@ -68,16 +79,25 @@ impl Progress {
 
     /// The blobs, as they stand, in the order in which they were found.
     pub fn blobs(&self) -> Vec<Blob> {
-        self.lock().clone()
+        self.lock().all.clone()
+    }
+
+    /// How many blobs there would be with these.
+    pub(super) fn with(&self, blobs: &[Descriptor]) -> usize {
+        let known = self.lock();
+        let new = blobs.iter().filter(|blob| !known.places.contains_key(&blob.digest));
+        known.all.len() + new.count()
     }
 
     pub(super) fn found(&self, digest: &str, size: u64) {
         let mut blobs = self.lock();
-        if blobs.iter().any(|blob| *blob.digest == *digest) {
+        if blobs.places.contains_key(digest) {
             return;
         }
         self.total.fetch_add(size, Ordering::Relaxed);
-        blobs.push(Blob {
+        let place = blobs.all.len();
+        blobs.places.insert(digest.into(), place);
+        blobs.all.push(Blob {
             digest: digest.into(),
             size,
             done: 0,
@@ -99,7 +119,8 @@ impl Progress {
 
     fn change(&self, digest: &str, change: impl FnOnce(&mut Blob)) {
         let mut blobs = self.lock();
-        let Some(blob) = blobs.iter_mut().find(|blob| *blob.digest == *digest) else {
+        let place = blobs.places.get(digest).copied();
+        let Some(blob) = place.and_then(|place| blobs.all.get_mut(place)) else {
             return;
         };
         let before = blob.done;
@@ -111,7 +132,7 @@ impl Progress {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Blob>> {
+    fn lock(&self) -> MutexGuard<'_, Blobs> {
         self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,10 @@ use hyper::{
     body::Bytes,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::{
     super::{digest::Hasher, exchange::Answer, fault::Fault},
@@ -63,6 +66,11 @@ impl Reading {
         }
     }
 
+    /// Whether all of the blob was read, and is what its digest says.
+    pub(super) fn is_all_of(&self, blob: &Descriptor) -> bool {
+        self.at == blob.size && self.hasher.clone().digest() == *blob.digest
+    }
+
     fn take(&mut self, piece: &[u8]) {
         self.hasher.update(piece);
         self.at += piece.len() as u64;
@@ -74,7 +82,7 @@ impl Reading {
 }
 
 impl Place {
-    /// Reads the rest of a blob, and gives what is behind `from` to `to`. Ok only when all of it is what its digest says.
+    /// Reads the rest of a blob, and gives what is behind `from` to `to`: the last of it only when all of it is what its digest says.
     ///
     /// # Errors
     ///
@@ -87,9 +95,8 @@ impl Place {
         to: mpsc::Sender<Bytes>,
     ) -> Result<Result<(), Untaken>, CopyError> {
         let mut patience = Patience::new();
-        let mut again = false;
+        let mut renewed = reading.at;
         while reading.at < blob.size {
-            let before = reading.at;
             let opened = self.open(blob, reading.at).await;
             let stopped = match opened {
                 Ok((answer, skip)) => self.pass_on(answer, skip, blob, reading, from, &to).await,
@@ -98,24 +105,16 @@ impl Place {
             let error = match stopped {
                 Ok(()) => break,
                 Err(Stop::Untaken(why)) => return Ok(Err(why)),
-                // More of it would be no better.
-                Err(Stop::Error(error @ CopyError::OtherContent(_))) => {
-                    reading.rewind(0);
-                    return Err(error);
-                }
+                // More of it would be no better: whoever asked may begin anew.
+                Err(Stop::Error(error @ CopyError::OtherContent(_))) => return Err(error),
                 Err(Stop::Error(error)) => error,
             };
-            if reading.at > before {
+            // Who gives a byte now and then is not waited for again and again.
+            if reading.at >= renewed + RENEWED {
                 patience.renew();
+                renewed = reading.at;
             }
             patience.after(error, self.lane()).await?;
-            again = true;
-        }
-        if reading.hasher.clone().digest() != *blob.digest {
-            // Somebody may have put two answers together wrongly: all of it is read once more, by whoever asked.
-            tracing::debug!(again, "the blob {} is something else than its digest says", blob.digest);
-            reading.rewind(0);
-            return Err(CopyError::OtherContent(blob.digest.to_string()));
         }
         Ok(Ok(()))
     }
@@ -159,16 +158,22 @@ impl Place {
     ) -> Result<(), Stop> {
         let host = answer.host.clone();
         let mut body = answer.response.into_body();
-        loop {
+        let (mut given, mut taken) = (Pace::default(), Pace::default());
+        while reading.at < blob.size {
+            let asked = Instant::now();
+            let stalled = |after: Duration| Fault::TimedOut {
+                host: host.clone(),
+                seconds: after.as_secs(),
+            };
             let frame = match timeout(STALLED, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(None) if reading.at == blob.size => return Ok(()),
                 Ok(None | Some(Err(_))) => return Err(Fault::Closed { host }.into()),
-                Err(_) => {
-                    let seconds = STALLED.as_secs();
-                    return Err(Fault::TimedOut { host, seconds }.into());
-                }
+                Err(_) => return Err(stalled(STALLED).into()),
             };
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if !given.keeps_up(length, asked.elapsed()) {
+                return Err(stalled(WINDOW).into());
+            }
             let Ok(mut piece) = frame.into_data() else { continue };
             let skipped = skip.min(piece.len() as u64);
             skip -= skipped;
@@ -181,17 +186,46 @@ impl Place {
                 return Err(Stop::Error(CopyError::OtherContent(blob.digest.to_string())));
             }
             reading.take(&piece);
+            // Whoever takes it never has all of something else.
+            if reading.at == blob.size && !reading.is_all_of(blob) {
+                return Err(Stop::Error(CopyError::OtherContent(blob.digest.to_string())));
+            }
             let known = from.saturating_sub(begin).min(piece.len() as u64);
             let _ = piece.split_to(usize::try_from(known).unwrap_or(piece.len()));
             if piece.is_empty() {
                 continue;
             }
+            let (length, offered) = (piece.len(), Instant::now());
             match timeout(UNTAKEN, to.send(piece)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) if taken.keeps_up(length, offered.elapsed()) => {}
                 Ok(Err(_)) => return Err(Stop::Untaken(Untaken::Gone)),
-                Err(_) => return Err(Stop::Untaken(Untaken::Stalled)),
+                Ok(Ok(())) | Err(_) => return Err(Stop::Untaken(Untaken::Stalled)),
             }
         }
+        // The end of the answer, so that its connection can be used again.
+        let _ = timeout(END, body.frame()).await;
+        Ok(())
+    }
+}
+
+/// What comes while somebody is waited for, window by window: the time in which he waits himself is not his.
+#[derive(Default)]
+struct Pace {
+    bytes: usize,
+    waited: Duration,
+}
+
+impl Pace {
+    /// Whether it is not too little.
+    fn keeps_up(&mut self, bytes: usize, waited: Duration) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.waited += waited;
+        if self.waited < WINDOW {
+            return true;
+        }
+        let enough = self.bytes >= LEAST;
+        *self = Self::default();
+        enough
     }
 }
 
@@ -227,6 +261,16 @@ const MARK_EVERY: u64 = 8 * 1024 * 1024;
 /// Between two pieces.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Of waiting, in which so many bytes come at least: a kilobyte a second.
+const WINDOW: Duration = Duration::from_secs(60);
+const LEAST: usize = 64 * 1024;
+
+/// For the end of an answer of which all is there.
+const END: Duration = Duration::from_secs(1);
+
+/// Bytes after which somebody is waited for as patiently as at first.
+pub(super) const RENEWED: u64 = 1024 * 1024;
+
 /// For one piece to be taken.
 pub(super) const UNTAKEN: Duration = Duration::from_secs(60);
 
@@ -234,6 +278,16 @@ pub(super) const UNTAKEN: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use crate::oci::digest::sha256;
+
+    #[test]
+    fn who_gives_a_byte_now_and_then_does_not_keep_up() {
+        let mut pace = Pace::default();
+        let minute: Vec<bool> = (0..4).map(|_| pace.keeps_up(1, Duration::from_secs(15))).collect();
+        assert_eq!(minute, [true, true, true, false]);
+        // The next window begins at nothing, and a long wait alone is none too long.
+        assert!(pace.keeps_up(LEAST, Duration::from_secs(29)) && pace.keeps_up(0, Duration::from_secs(31)));
+        assert!(pace.keeps_up(0, Duration::from_secs(59)) && !pace.keeps_up(LEAST - 1, Duration::from_secs(1)));
+    }
 
     #[test]
     fn a_blob_can_be_read_again_from_any_place() {

@@ -12,13 +12,13 @@ use hyper::{
     body::{Body, Bytes, Frame, SizeHint},
     header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{SemaphorePermit, mpsc},
+    time::timeout,
+};
 
 use super::{
-    super::{
-        exchange::{Answer, resolve},
-        fault::Fault,
-    },
+    super::{exchange::Answer, fault::Fault},
     place::Place,
     source::{Reading, UNTAKEN, Untaken},
     tree::{Descriptor, Read},
@@ -34,9 +34,15 @@ pub(super) enum Begun {
 }
 
 /// Why a blob was not sent, and who is to blame.
-pub(super) struct Unsent {
-    pub(super) side: Side,
-    pub(super) error: CopyError,
+pub(super) enum Unsent {
+    /// It cannot be read.
+    Source(CopyError),
+    /// It cannot be written.
+    Target(CopyError),
+    /// The target does not take the token for it, which is forgotten.
+    Token(CopyError),
+    /// What came, or what was taken, is not what it should be.
+    Wrong(CopyError),
 }
 
 /// How a blob is sent.
@@ -93,16 +99,13 @@ impl Place {
     pub(super) async fn send(
         &self,
         (session, way): (&Uri, Way),
-        source: &Place,
+        (source, reads): (&Place, Option<SemaphorePermit<'_>>),
         blob: &Descriptor,
         reading: &mut Reading,
         from: u64,
         tell: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Option<Uri>, Unsent> {
-        let target = |error| Unsent {
-            side: Side::Target,
-            error,
-        };
+        let target = Unsent::Target;
         let scope = self.scope(Side::Target);
         let (method, uri) = match way {
             Way::Streamed => (Method::PATCH, session.clone()),
@@ -127,7 +130,13 @@ impl Place {
             told,
         };
         let mut request = std::pin::pin!(self.remote.send(&wanted, body.boxed()));
-        let mut pump = std::pin::pin!(source.pump(blob, reading, from, pieces));
+        let pump = async {
+            let pumped = source.pump(blob, reading, from, pieces).await;
+            // A target that takes long to answer keeps nobody from the source.
+            drop(reads);
+            pumped
+        };
+        let mut pump = std::pin::pin!(pump);
         let mut done = from;
         let answer = loop {
             tokio::select! {
@@ -148,7 +157,8 @@ impl Place {
                     }
                     Ok(Err(Untaken::Gone)) => break (&mut request).await,
                     Ok(Err(Untaken::Stalled)) => return Err(target(CopyError::Fault(self.stalled(UNTAKEN)))),
-                    Err(error) => return Err(Unsent { side: Side::Source, error }),
+                    Err(error @ CopyError::OtherContent(_)) => return Err(Unsent::Wrong(error)),
+                    Err(error) => return Err(Unsent::Source(error)),
                 },
                 Some(sent) = tells.recv() => {
                     done += sent;
@@ -157,6 +167,7 @@ impl Place {
             }
         };
         let answer = answer.map_err(|denied| target(CopyError::denied(denied, Side::Target, &what)))?;
+        let (answer, forgotten) = answer;
         match answer.status() {
             StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT => {
                 let next = match way {
@@ -166,6 +177,7 @@ impl Place {
                 answer.finish().await;
                 Ok(next)
             }
+            _ if forgotten => Err(Unsent::Token(CopyError::of(answer, Side::Target, &what).await)),
             _ => Err(target(CopyError::of(answer, Side::Target, &what).await)),
         }
     }
@@ -235,16 +247,7 @@ impl Place {
 
     fn location(&self, answer: &Answer) -> Option<Uri> {
         let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-        let from = self.uri("blobs/uploads/");
-        let to = resolve(&from, location)?;
-        // A registry behind a proxy that ends TLS may not know that there is TLS: it is itself all the same.
-        let same = to.authority() == from.authority() && from.scheme_str() == Some("https");
-        if !same {
-            return Some(to);
-        }
-        let mut parts = to.into_parts();
-        parts.scheme = from.scheme().cloned();
-        Uri::from_parts(parts).ok()
+        self.led(&self.uri("blobs/uploads/"), location)
     }
 
     fn with_digest(&self, session: &Uri, digest: &str) -> Result<Uri, CopyError> {
@@ -271,6 +274,20 @@ impl Place {
             host: self.remote.host.to_string(),
             what: "it does not say where a blob is to be sent".to_owned(),
         })
+    }
+
+    /// What it answers where it says that it took a blob before all of it was sent.
+    pub(super) fn took_too_little(&self) -> CopyError {
+        CopyError::Fault(Fault::NotARegistry {
+            host: self.remote.host.to_string(),
+            what: "it says that it has taken a blob of which not all was sent to it".to_owned(),
+        })
+    }
+
+    pub(super) fn closed(&self) -> Fault {
+        Fault::Closed {
+            host: self.remote.host.to_string(),
+        }
     }
 
     fn stalled(&self, after: Duration) -> Fault {

@@ -115,20 +115,20 @@ pub(super) fn distinct<'n>(all: impl IntoIterator<Item = &'n Names>) -> Vec<Desc
 
 /// The manifests that were found, none before those that it names.
 pub(super) fn written_in(found: &Found, root: &str) -> Vec<Box<str>> {
-    fn visit(found: &Found, digest: &str, order: &mut Vec<Box<str>>) {
+    fn visit<'f>(found: &'f Found, digest: &str, seen: &mut BTreeSet<&'f str>, order: &mut Vec<Box<str>>) {
         // What the target has is not among them.
         let Some((read, names)) = found.get(digest) else { return };
-        if order.contains(&read.digest) {
+        if !seen.insert(&read.digest) {
             return;
         }
         for named in &names.manifests {
-            visit(found, &named.digest, order);
+            visit(found, &named.digest, seen, order);
         }
         order.push(read.digest.clone());
     }
     // No manifest names itself by way of others: it would have to know its digest.
     let mut order = Vec::with_capacity(found.len());
-    visit(found, root, &mut order);
+    visit(found, root, &mut BTreeSet::new(), &mut order);
     order
 }
 

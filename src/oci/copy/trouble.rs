@@ -239,15 +239,15 @@ impl Patience {
     /// The same, where none does.
     pub(super) async fn after(&mut self, error: CopyError, lane: &Lane) -> Result<(), CopyError> {
         self.failures += 1;
-        if !error.may_pass() || self.failures >= ATTEMPTS || self.since.elapsed() > LONGEST {
-            return Err(error);
-        }
+        let mut too_long = false;
         if let CopyError::Limited { wait, .. } = &error {
             let wait = wait.unwrap_or(UNSAID);
-            if wait > LONGEST_WAIT {
-                return Err(error);
-            }
+            // For all others as well, whether or not it is waited for here.
             lane.close(wait);
+            too_long = wait > LONGEST_WAIT;
+        }
+        if too_long || !error.may_pass() || self.failures >= ATTEMPTS || self.since.elapsed() > LONGEST {
+            return Err(error);
         }
         let doubled = PAUSE * (1 << (self.failures - 1).min(6));
         // Those that failed together do not come back together.
@@ -280,6 +280,22 @@ const LONGEST_SAID: usize = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::lane::Lanes;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_to_be_left_alone_for_long_is_left_alone_by_everybody() {
+        let lanes = Lanes::default();
+        let lane = lanes.to("r.io");
+        let limited = |seconds| CopyError::Limited {
+            side: Side::Target,
+            wait: Some(Duration::from_secs(seconds)),
+        };
+        let begun = Instant::now();
+        assert_eq!(Patience::new().after(limited(180), &lane).await, Err(limited(180)));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        drop(lanes.to("r.io").enter().await);
+        assert_eq!(begun.elapsed(), Duration::from_secs(180));
+    }
 
     #[test]
     fn what_a_registry_says_is_one_short_line() {
