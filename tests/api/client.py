@@ -10,7 +10,7 @@ from waypost_client.api.registries import (
     list_registries,
     replace_registry,
 )
-from waypost_client.api.pushes import get_push, list_pushes, report_push
+from waypost_client.api.pushes import create_push, get_push, list_pushes
 from waypost_client.models import Problem, Push, PushList, PushRequest, Registry, RegistryList, RegistryRequest
 
 client = AuthenticatedClient(
@@ -52,14 +52,19 @@ report = PushRequest.from_dict(
         "finished_at": "2026-11-21T10:00:00Z",
     }
 )
-reported = report_push.sync_detailed(client=client, body=report)
+reported = create_push.sync_detailed(client=client, body=report)
 assert reported.status_code == 201 and isinstance(reported.parsed, Push), reported
 assert reported.parsed.latest and reported.parsed.last_success.target == "registry.cern.ch/other/docker.io/library/alpine:3.20"
 assert get_push.sync(id=reported.parsed.id, client=client).to_dict() == reported.parsed.to_dict()
 pushes = list_pushes.sync(client=client, image="alpine:3.20")
 assert isinstance(pushes, PushList) and [item.id for item in pushes.items] == [reported.parsed.id], pushes
+asked = create_push.sync_detailed(
+    client=client, body=PushRequest.from_dict({"image": "alpine:3.21", "registry_id": "cern-prod"})
+)
+assert asked.status_code == 202 and isinstance(asked.parsed, Push), asked
+assert asked.parsed.last_attempt.state in ("PENDING", "RUNNING") and asked.parsed.last_success is None, asked
 report.registry_id = "nowhere"
-refused = report_push.sync(client=client, body=report)
+refused = create_push.sync(client=client, body=report)
 assert isinstance(refused, Problem) and refused.errors[0].field == "registry_id", refused
 
 assert delete_registry.sync_detailed(id="cern-prod", client=client).status_code == 204
