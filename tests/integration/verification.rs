@@ -62,9 +62,9 @@ impl Verifying {
         Self { store, metrics, tasks }
     }
 
-    /// Somebody has pushed, and says so.
-    async fn report(&self, registry: &str, port: u16, digest: &str) {
-        let event = Event {
+    /// Somebody has pushed into one registry after the other, and says so at once: none but the last is ever the latest.
+    async fn report(&self, pushed: [(&str, u16); 2], digest: &str) {
+        let events = pushed.map(|(registry, port)| Event {
             image: Image::parse(IMAGE).unwrap(),
             registry: registry.into(),
             at: Timestamp::now(),
@@ -73,8 +73,8 @@ impl Verifying {
                 target: target(port).into(),
                 digest: digest.into(),
             },
-        };
-        self.store.happened(vec![event]).await.unwrap();
+        });
+        self.store.happened(events.to_vec()).await.unwrap();
     }
 
     async fn record(&self, registry: &str) -> Record {
@@ -140,8 +140,7 @@ fn a_tag_that_is_deleted_withdraws_its_push_and_a_registry_that_stops_does_not()
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.unwrap().block_on(async {
             let verifying = Verifying::of(&[("a", port_a), ("b", port_b)]).await;
-            verifying.report("b", port_b, &digest).await;
-            verifying.report("a", port_a, &digest).await;
+            verifying.report([("b", port_b), ("a", port_a)], &digest).await;
             assert_eq!(verifying.latest().as_deref(), Some("a"));
             inspected(&verifying).await;
             deleted(&verifying, cluster, port_a).await;
